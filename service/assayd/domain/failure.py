@@ -1,0 +1,88 @@
+"""What could not be judged, and why. A failure never carries a reward.
+
+    AssayError
+    ├── Rejected            ends the call: key, quota, overload, deadline at the door, a malformed request
+    └── AnnotationFailed    touches one rollout: the call goes on and that item says so
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """The closed list of reasons; programs branch on it, people read ``detail``."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    OVER_QUOTA = "over_quota"
+    OVERLOADED = "overloaded"
+    PAST_DEADLINE = "past_deadline"
+    INVALID = "invalid"
+    RECIPE_CHANGED = "recipe_changed"
+    UNALIGNED = "unaligned"
+    TOO_LONG = "too_long"
+    UNPARSEABLE = "unparseable"
+    TRUNCATED_CRITIQUE = "truncated_critique"
+    LOCATE_DISAGREES = "locate_disagrees"
+    EMPTY = "empty"
+    ENGINE = "engine"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The annotation that could not be made.
+
+    ``critique`` is what the critic said, when it spoke at all. ``rewards`` is None, but for an empty completion
+    (no tokens, no rewards: ``()``) and for a caller who asked for zeros on failure.
+    """
+
+    kind: FailureKind
+    detail: str
+    critique: str | None = None
+    rewards: tuple[float, ...] | None = None
+
+
+class AssayError(Exception):
+    """Base of every error that Assay raises on purpose."""
+
+    def __init__(self, kind: FailureKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class Rejected(AssayError):
+    """The whole call is refused. ``retry_after_s`` is set where waiting helps, ``pointer`` names the field."""
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        detail: str,
+        *,
+        pointer: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(kind, detail)
+        self.pointer = pointer
+        self.retry_after_s = retry_after_s
+
+
+class AnnotationFailed(AssayError):
+    """One rollout could not be judged."""
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        detail: str,
+        *,
+        critique: str | None = None,
+        rewards: tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__(kind, detail)
+        self.critique = critique
+        self.rewards = rewards
+
+    @property
+    def failure(self) -> Failure:
+        """The same fact as data."""
+        return Failure(self.kind, self.detail, self.critique, self.rewards)

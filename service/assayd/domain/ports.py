@@ -1,0 +1,109 @@
+"""What annotators ask of the world: narrow engine protocols named by verb, and a deadline that travels."""
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, Self, TypeVar
+
+from .provenance import ModelRef, Recipe, Usage
+from .rollout import Message, Rollout
+
+A_co = TypeVar("A_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The instant, on the monotonic clock, after which nobody waits for the answer any more."""
+
+    at_s: float
+
+    @classmethod
+    def after(cls, timeout_s: float) -> Self:
+        """The deadline ``timeout_s`` seconds from now."""
+        return cls(time.monotonic() + timeout_s)
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left; zero or less once it has passed."""
+        return self.at_s - time.monotonic()
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is too late."""
+        return self.remaining_s <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to decode. ``temperature`` 0 is greedy and makes ``top_p`` and ``seed`` moot."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same call gives the same text again."""
+        return self.temperature == 0.0 or self.seed is not None
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a model said. ``text`` holds neither the stop string nor the end marker."""
+
+    text: str
+    finish: FinishReason
+    usage: Usage
+
+
+class Engine(Protocol):
+    """A hosted model."""
+
+    @property
+    def model(self) -> ModelRef:
+        """The model that answers, pinned."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the model can answer now."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; safe to call twice."""
+        ...
+
+
+class Generates(Engine, Protocol):
+    """An engine that writes text."""
+
+    async def generate(
+        self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
+    ) -> Generation:
+        """Continue ``messages``.
+
+        Raises ``AnnotationFailed`` with kind ``too_long`` when prompt and ``max_tokens`` exceed the model,
+        ``past_deadline`` when time ran out, ``engine`` when the model could not be asked.
+        """
+        ...
+
+
+class Annotator(Protocol[A_co]):
+    """The algorithm that makes one kind of annotation. It sees one rollout."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What this annotator is, apart from the rollout."""
+        ...
+
+    async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[A_co, Usage]:
+        """Judge one rollout, or raise ``AnnotationFailed``."""
+        ...

@@ -1,0 +1,102 @@
+"""Where a reward comes from: the recipe is both the cache key and what provenance reports, so they cannot drift."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .rollout import Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A model pinned by revision: a commit, or the digest of its files."""
+
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRef:
+    """A prompt file pinned by the sha256 of its bytes."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an annotation cost."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything besides the rollout that can change the answer.
+
+    ``cacheable`` is False where two runs may differ (sampling without a seed); it is not part of the identity.
+    """
+
+    method: str
+    task: str
+    mode: str
+    model: ModelRef
+    prompt: PromptRef
+    options: Mapping[str, Any]
+    service_version: str
+    tokenizer: ModelRef | None = None
+    cacheable: bool = field(default=True, compare=False)
+
+    def identity(self) -> dict[str, Any]:
+        """The recipe as plain JSON values: what is hashed and what is reported."""
+        return {
+            "method": self.method,
+            "task": self.task,
+            "mode": self.mode,
+            "model": asdict(self.model),
+            "prompt": asdict(self.prompt),
+            "tokenizer": None if self.tokenizer is None else asdict(self.tokenizer),
+            "options": dict(self.options),
+            "service_version": self.service_version,
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """``sha256:`` and the hex digest of ``identity``: the identity of the reward."""
+        return "sha256:" + _digest(self.identity())
+
+    def key(self, rollout: Rollout) -> str:
+        """The cache key of one annotation: the recipe and all of the rollout but its id."""
+        completion = rollout.completion
+        return _digest(
+            {
+                "recipe": self.id,
+                "prompt": [[message.role, message.content] for message in rollout.prompt],
+                "text": completion.text,
+                "token_ids": completion.alignment.token_ids,
+                "offsets": [[span.start, span.end] for span in completion.alignment.token_spans],
+                "special": sorted(completion.special),
+                "mask": completion.mask,
+                "truncated": completion.truncated,
+                "extrinsic": rollout.extrinsic,
+                "reference": rollout.reference,
+                "correct": rollout.correct,
+            }
+        )
+
+
+def _digest(value: object) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

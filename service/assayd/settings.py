@@ -1,0 +1,104 @@
+"""The only reader of environment and config file.
+
+Every key is ``ASSAY_<SECTION>__<KEY>`` in the environment, or ``<key>`` under ``[<section>]`` in the TOML file
+given with ``--config``; the environment wins.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Section(BaseModel):
+    """A group of settings; an unknown key is a typing error, so it is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineName(StrEnum):
+    """The engines that ship."""
+
+    POCKET = "pocket"
+    TRANSFORMERS = "transformers"
+    OPENAI = "openai"
+    FAKE = "fake"
+
+
+class ServerSettings(Section):
+    """Where the service listens and how much it takes in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    max_body_mb: float = Field(64.0, gt=0)
+    max_rollouts: int = Field(4096, ge=1)
+    """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
+    default_timeout_s: float = Field(60.0, gt=0)
+
+
+class EngineSettings(Section):
+    """One hosted model."""
+
+    engine: EngineName = EngineName.POCKET
+    model: str | None = None
+    """Hub name, local folder, or the name an OpenAI-compatible server knows it by."""
+    revision: str | None = None
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    max_model_len: int | None = Field(None, ge=1)
+
+
+class CacheSettings(Section):
+    """Where finished annotations are remembered."""
+
+    url: str = "memory://"
+    ttl_s: float = Field(86_400.0, gt=0)
+    max_mb: float = Field(256.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """All of Assay's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASSAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    critic: EngineSettings = EngineSettings()
+    cache: CacheSettings = CacheSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file named by ``toml_file``."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read environment and ``config``.
+
+    Raises ``FileNotFoundError`` for a missing file and pydantic's ``ValidationError`` for a wrong key or value.
+    """
+    if config is None:
+        return Settings()
+    if not config.is_file():
+        raise FileNotFoundError(f"no config file at {config}")
+
+    class SettingsWithFile(Settings):
+        model_config = SettingsConfigDict(**{**Settings.model_config, "toml_file": config})
+
+    return SettingsWithFile()

@@ -1,0 +1,1 @@
+"""Where finished annotations are remembered: byte stores behind one protocol."""
