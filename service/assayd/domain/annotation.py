@@ -14,15 +14,25 @@ class Match(StrEnum):
     WHITESPACE = "whitespace"
     UNICODE = "unicode"
     EDIT = "edit"
+    ELLIPSIS = "ellipsis"
     STEP = "step"
     SUBSTRING = "substring"
     IN_PROMPT = "in_prompt"
+    IMITATION = "imitation"
+    OVER_LIMIT = "over_limit"
     NOT_FOUND = "not_found"
 
     @property
     def found(self) -> bool:
-        """Whether the quote points at characters of the completion."""
-        return self not in (Match.IN_PROMPT, Match.NOT_FOUND)
+        """Whether the quote counts: it has a place, or was tested without one (``substring``)."""
+        return self not in (Match.IN_PROMPT, Match.IMITATION, Match.OVER_LIMIT, Match.NOT_FOUND)
+
+
+class Polarity(StrEnum):
+    """Whether a remark faults its span or praises it."""
+
+    NEGATIVE = "negative"
+    POSITIVE = "positive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +44,16 @@ class Remark:
     reason: str | None = None
     severity: float = 1.0
     step: int | None = None
+    polarity: Polarity = Polarity.NEGATIVE
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedSpan:
-    """A remark placed in the completion: ``span`` and ``segment`` are None where ``match`` is not found.
+    """A remark placed in the completion.
 
-    ``reward`` is what each token that lies wholly inside the span receives for it.
+    ``span`` and ``segment`` are None where ``match`` is not found, or knows no place (``substring``).
+    ``reward`` is what each token that lies wholly inside the span receives for it. ``vote`` is the index of
+    the critique that made the remark.
     """
 
     text: str
@@ -50,6 +63,8 @@ class MarkedSpan:
     span: Span | None = None
     segment: Segment | None = None
     reason: str | None = None
+    polarity: Polarity = Polarity.NEGATIVE
+    vote: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +73,9 @@ class TokenAnnotation:
 
     ``rewards`` combine ``intrinsic`` (what Assay judged) with the extrinsic reward, in the order of the
     completion's tokens. ``queried`` is False when the gate spared the critic the call. ``empty_tokens`` are
-    the indices of tokens that stand for no text and were left neutral. ``critiques`` has one text per vote.
+    the indices of the policy's own tokens that stand for no text, special ones aside; they were left neutral.
+    ``critiques`` has one text per vote. ``transient`` marks zeros that stand in for a critic that failed
+    (compat mode): a repeated call may answer differently, so they are not to be remembered.
     """
 
     rewards: tuple[float, ...]
@@ -69,3 +86,4 @@ class TokenAnnotation:
     truncated_critique: bool = False
     empty_tokens: tuple[int, ...] = ()
     score_shown: str | None = None
+    transient: bool = False

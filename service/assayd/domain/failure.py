@@ -1,8 +1,9 @@
 """What could not be judged, and why. A failure never carries a reward.
 
-    AssayError
-    ├── Rejected            ends the call: key, quota, overload, deadline at the door, a malformed request
-    └── AnnotationFailed    touches one rollout: the call goes on and that item says so
+AssayError
+├── Rejected            ends the call: key, quota, overload, deadline at the door, a malformed request
+│   └── RecipeChanged   the caller pinned a recipe that this service no longer follows
+└── AnnotationFailed    touches one rollout: the call goes on and that item says so
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ class FailureKind(StrEnum):
     OVERLOADED = "overloaded"
     PAST_DEADLINE = "past_deadline"
     INVALID = "invalid"
-    RECIPE_CHANGED = "recipe_changed"
     UNALIGNED = "unaligned"
     TOO_LONG = "too_long"
     UNPARSEABLE = "unparseable"
@@ -65,6 +65,16 @@ class Rejected(AssayError):
         super().__init__(kind, detail)
         self.pointer = pointer
         self.retry_after_s = retry_after_s
+
+
+class RecipeChanged(Rejected):
+    """The caller pinned a recipe, and this service would judge by another one."""
+
+    def __init__(self, pinned: str, current: str) -> None:
+        super().__init__(
+            FailureKind.INVALID,
+            f"the recipe is now {current}, the call pins {pinned}: model, prompt, options or service have changed",
+        )
 
 
 class AnnotationFailed(AssayError):

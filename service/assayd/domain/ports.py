@@ -96,6 +96,26 @@ class Generates(Engine, Protocol):
         ...
 
 
+class Store(Protocol):
+    """Remembers finished annotations as bytes."""
+
+    async def get(self, key: str) -> bytes | None:
+        """What was put under ``key``, None when it is unknown or expired."""
+        ...
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Remember ``value``; it may be forgotten at any time."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the store can be reached."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; safe to call twice."""
+        ...
+
+
 class Annotator(Protocol[A_co]):
     """The algorithm that makes one kind of annotation. It sees one rollout."""
 

@@ -42,6 +42,16 @@ class Usage:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How one annotation came to be. ``elapsed_s`` is the time this call waited for it."""
+
+    key: str
+    cached: bool
+    usage: Usage
+    elapsed_s: float
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything besides the rollout that can change the answer.
@@ -91,6 +101,7 @@ class Recipe:
                 "mask": completion.mask,
                 "truncated": completion.truncated,
                 "extrinsic": rollout.extrinsic,
+                "outcome": rollout.outcome,
                 "reference": rollout.reference,
                 "correct": rollout.correct,
             }

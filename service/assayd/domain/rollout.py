@@ -47,11 +47,17 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One item to judge. ``extrinsic`` is the environment's own reward, None when the trainer sent none."""
+    """One item to judge.
+
+    ``extrinsic`` is the environment's own reward, None when the trainer sent none: what the gate looks at and the
+    critic is told. ``outcome`` is the same on the scale on which it joins the token rewards, None when that is
+    ``extrinsic`` itself.
+    """
 
     id: str
     prompt: tuple[Message, ...]
     completion: Completion
     extrinsic: float | None = None
+    outcome: float | None = None
     reference: str | None = None
     correct: bool | None = None

@@ -1,1 +1,8 @@
-"""Where finished annotations are remembered: byte stores behind one protocol."""
+"""Where finished annotations are remembered: byte stores behind one protocol.
+
+Each is loaded only when chosen: ``STORES`` maps the scheme of ``cache.url`` to an import string.
+"""
+
+STORES: dict[str, str] = {
+    "memory": "assayd.stores.memory:MemoryStore",
+}

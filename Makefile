@@ -1,0 +1,43 @@
+# From nothing: every target makes .venv itself and needs only python3 (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := torch==2.13.0
+
+.PHONY: demo test lint serve bench evaluate openapi clean
+
+demo: .venv/installed
+	$(BIN)/python -m examples.demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+serve: .venv/installed
+	$(BIN)/assayd serve
+
+bench: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/throughput.py
+
+# Span F1 of the embedded critic on held-out generated items, through the service.
+evaluate: .venv/installed
+	$(BIN)/python -m examples.evaluate
+
+# Rewrites the pinned contract; the diff is what callers will notice.
+openapi: .venv/installed
+	$(BIN)/python tests/contract/pin.py
+
+# torch first and pinned: an open range brings gigabytes of CUDA libraries.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv

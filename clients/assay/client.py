@@ -1,0 +1,80 @@
+"""Calls the service over HTTP."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from .errors import CallRejected, ServiceUnreachable
+from .wire import Answer, read_answer
+
+# The service bounds its own work by timeout_s; the connection waits a little longer for the answer to travel.
+_TRAVEL_S = 5.0
+
+
+class Client:
+    """One service. Use it as a context manager, or call ``close``."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
+        self._http = httpx.Client(base_url=url)
+
+    def score_token(
+        self,
+        rollouts: Sequence[Mapping[str, Any]],
+        *,
+        task: str,
+        mode: str = "strict",
+        tokenizer: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Answer:
+        """One reward per token of each rollout's completion, or the reason why there is none.
+
+        Raises ``CallRejected`` when the call as a whole is refused and ``ServiceUnreachable`` when nobody answers.
+        """
+        body = {
+            "task": task,
+            "mode": mode,
+            "tokenizer": tokenizer,
+            "rollouts": list(rollouts),
+            "options": dict(options or {}),
+            "timeout_s": timeout_s,
+        }
+        return read_answer(self._post("/score/token", body, timeout_s + _TRAVEL_S))
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+    def _post(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
+        try:
+            response = self._http.post(path, json=body, timeout=timeout_s)
+        except httpx.TransportError as error:
+            raise ServiceUnreachable(f"no answer from {self._http.base_url}: {error}") from error
+        if response.is_success:
+            answer: Mapping[str, Any] = response.json()
+            return answer
+        raise _rejection(response)
+
+
+def _rejection(response: httpx.Response) -> CallRejected:
+    problem = response.json() if "json" in response.headers.get("content-type", "") else {}
+    return CallRejected(
+        response.status_code,
+        problem.get("kind", "internal"),
+        problem.get("detail", response.text[:200]),
+        pointer=problem.get("pointer"),
+        retry_after_s=problem.get("retry_after_s"),
+    )

@@ -1,0 +1,50 @@
+"""The ASGI application: routes over a running service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from . import __version__
+from .domain.failure import Rejected
+from .http import errors, openapi, ops, routes
+from .http.house import House
+from .http.middleware import Observed
+from .runtime import open_runtime
+from .settings import Settings
+from .telemetry import Telemetry
+
+
+class State(TypedDict):
+    """What lives as long as the application and every request can reach."""
+
+    house: House
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service as ``settings`` ask for it; models are loaded when it starts and let go when it stops."""
+    telemetry = Telemetry()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with open_runtime(settings, telemetry) as runtime:
+            yield {"house": runtime}
+
+    app = FastAPI(
+        title="Assay",
+        version=__version__,
+        description="Dense rewards as a service: what was each token of this completion worth?",
+        lifespan=lifespan,
+    )
+    app.include_router(routes.router)
+    app.include_router(ops.router)
+    app.add_middleware(Observed, telemetry=telemetry)
+    app.add_exception_handler(Rejected, errors.on_rejected)
+    app.add_exception_handler(ValidationError, errors.on_invalid)
+    app.add_exception_handler(HTTPException, errors.on_http_exception)
+    app.add_exception_handler(Exception, errors.on_crash)
+    openapi.install(app)
+    return app

@@ -1,0 +1,56 @@
+"""Reads a request's body within bounds, and gives up the work when the caller has gone."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+
+from ..domain.failure import FailureKind, Rejected
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+_BYTES_PER_MB = 1_000_000
+
+
+async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
+    """The body as ``model``.
+
+    Raises ``Rejected`` (``too_long``) above ``max_mb`` and pydantic's ``ValidationError`` for a body that does
+    not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
+    """
+    limit = int(max_mb * _BYTES_PER_MB)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Rejected(
+                FailureKind.TOO_LONG,
+                f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise server.max_body_mb",
+            )
+    return model.model_validate_json(bytes(body))
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The outcome of ``work``, which is cancelled as soon as the caller hangs up.
+
+    Raises ``ClientDisconnect`` then. Call it after the body has been read.
+    """
+    task = asyncio.ensure_future(work)
+    hang_up = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({task, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return await task
+    finally:
+        for pending in (task, hang_up):
+            pending.cancel()
+        await asyncio.gather(task, hang_up, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,66 @@
+"""What the routes ask of the rest of the service; ``runtime`` provides it and ``app`` hands it over."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from starlette.requests import Request
+
+from ..annotators.options import CriticOptions, Mode
+from ..domain.annotation import TokenAnnotation
+from ..domain.failure import Failure
+from ..domain.ports import Annotator
+from ..domain.provenance import ModelRef
+from ..domain.rollout import Completion
+from ..engines.tokenizers import RawCompletion
+from ..pipeline import Pipeline
+from ..settings import Settings
+from ..telemetry import Telemetry
+
+
+class House(Protocol):
+    """A running service, without HTTP."""
+
+    @property
+    def settings(self) -> Settings:
+        """What the service was started with."""
+        ...
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Its metrics."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The road from rollouts to results."""
+        ...
+
+    async def critic(
+        self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
+    ) -> Annotator[TokenAnnotation]:
+        """The annotator for one call; raises ``Rejected`` when the critic does not know the task."""
+        ...
+
+    async def tokenizer(self, name: str, revision: str | None) -> ModelRef:
+        """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot be had."""
+        ...
+
+    async def align(
+        self, completions: Sequence[RawCompletion], tokenizer: ModelRef | None
+    ) -> list[Completion | Failure]:
+        """Tokens and characters brought together, or the reason why not."""
+        ...
+
+    async def readiness(self) -> Mapping[str, bool]:
+        """Each part by name, and whether it can answer."""
+        ...
+
+    async def info(self) -> Mapping[str, Any]:
+        """Models, prompts and limits, as plain JSON values."""
+        ...
+
+
+def house_of(request: Request) -> House:
+    """The running service that answers this request."""
+    house: House = request.state.house
+    return house

@@ -1,0 +1,58 @@
+"""Around every call: an identity, one log event, and its metrics."""
+
+import time
+import uuid
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..telemetry import Telemetry
+
+REQUEST_ID: Final = "X-Request-ID"
+CLIENT_CLOSED_REQUEST: Final = 499
+
+log = structlog.get_logger()
+
+
+class Observed:
+    """Counts, times and logs each call once; never what was in it."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = Headers(scope=scope).get(REQUEST_ID) or uuid.uuid4().hex
+        started = time.perf_counter()
+        status = 500
+
+        async def send_observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_observed)
+            except ClientDisconnect:
+                status = CLIENT_CLOSED_REQUEST
+            finally:
+                self._observe(scope, status, time.perf_counter() - started)
+        structlog.contextvars.clear_contextvars()
+
+    def _observe(self, scope: Scope, status: int, elapsed_s: float) -> None:
+        # The template, not the path: an unknown path must not make a metric of its own.
+        route = getattr(scope.get("route"), "path", "unknown")
+        self._telemetry.requests.labels(route, str(status)).inc()
+        self._telemetry.request_duration_s.labels(route).observe(elapsed_s)
+        if route not in ("/healthz", "/readyz", "/metrics"):
+            log.info("call", route=route, status=status, elapsed_s=round(elapsed_s, 4))

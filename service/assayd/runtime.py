@@ -1,0 +1,153 @@
+"""Builds engines, then annotators, then the pipeline; closes them in reverse."""
+
+import asyncio
+import importlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from . import __version__
+from .admission import Admission
+from .annotators.options import CriticOptions, Mode
+from .annotators.prompting import Prompt
+from .annotators.span_critic import SpanCritic
+from .domain.failure import Failure, FailureKind, Rejected
+from .domain.ports import Generates, Store
+from .domain.provenance import ModelRef
+from .domain.rollout import Completion
+from .engines import ENGINES
+from .engines.tokenizers import Aligner, RawCompletion
+from .pipeline import Pipeline
+from .prompt_files import load_prompts
+from .settings import EngineName, EngineSettings, Settings
+from .stores import STORES
+from .telemetry import Telemetry
+
+POCKET_CRITIC: Final = Path(__file__).parent / "pocket" / "critic"
+
+
+class Runtime:
+    """A running service without HTTP: what the routes ask of it."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        telemetry: Telemetry,
+        critic: Generates,
+        store: Store,
+        aligner: Aligner,
+        prompts: Mapping[str, Prompt],
+    ) -> None:
+        self.settings = settings
+        self.telemetry = telemetry
+        self.pipeline = Pipeline(store, Admission(settings.server.max_rollouts, telemetry), telemetry)
+        self._critic = critic
+        self._store = store
+        self._aligner = aligner
+        self._prompts = prompts
+
+    async def critic(
+        self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
+    ) -> SpanCritic:
+        """The span critic of one call; raises ``Rejected`` when the critic has no prompt for the task."""
+        prompt = self._prompts.get(task)
+        if prompt is None:
+            raise Rejected(
+                FailureKind.INVALID,
+                f"the embedded critic knows only {', '.join(self._prompts)}: for {task} name a real model "
+                "with ASSAY_CRITIC__ENGINE and ASSAY_CRITIC__MODEL",
+                pointer="/task",
+            )
+        return SpanCritic(
+            self._critic,
+            prompt,
+            options,
+            task=task,
+            mode=mode,
+            service_version=__version__,
+            tokenizer=tokenizer,
+        )
+
+    async def tokenizer(self, name: str, revision: str | None) -> ModelRef:
+        """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot be had."""
+        return await self._aligner.pin(name, revision)
+
+    async def align(
+        self, completions: Sequence[RawCompletion], tokenizer: ModelRef | None
+    ) -> list[Completion | Failure]:
+        """Tokens and characters of each completion brought together, or the reason why not."""
+        return await self._aligner.align_all(completions, tokenizer)
+
+    async def readiness(self) -> Mapping[str, bool]:
+        """Each part by name, and whether it can answer now."""
+        critic, cache = await asyncio.gather(self._critic.ready(), self._store.ready())
+        return {"critic": critic, "cache": cache}
+
+    async def info(self) -> Mapping[str, Any]:
+        """Models, prompts and limits, as plain JSON values."""
+        engine = self.settings.critic.engine
+        critic = {"engine": engine.value, **asdict(self._critic.model)}
+        if engine is EngineName.POCKET:
+            critic["card"] = json.loads((POCKET_CRITIC / "card.json").read_text(encoding="utf-8"))
+        return {
+            "service_version": __version__,
+            "models": {"critic": critic},
+            "methods": ["critic"],
+            "prompts": [
+                {
+                    "task": task,
+                    "name": prompt.name,
+                    "sha256": prompt.sha256,
+                    "reply": prompt.reply,
+                    "defaults": dict(prompt.defaults),
+                }
+                for task, prompt in self._prompts.items()
+            ],
+            "limits": {
+                "max_rollouts": self.settings.server.max_rollouts,
+                "max_body_mb": self.settings.server.max_body_mb,
+            },
+        }
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
+    """The service as the settings ask for it, while the block runs."""
+    async with AsyncExitStack() as stack:
+        store = await _open_store(settings)
+        stack.push_async_callback(store.close)
+        critic = await _open_engine(settings.critic)
+        stack.push_async_callback(critic.close)
+        room = "pocket" if settings.critic.engine is EngineName.POCKET else "critic"
+        yield Runtime(
+            settings=settings,
+            telemetry=telemetry,
+            critic=critic,
+            store=store,
+            aligner=Aligner(POCKET_CRITIC),
+            prompts=load_prompts(room),
+        )
+
+
+async def _open_engine(settings: EngineSettings) -> Generates:
+    engine: Generates = await _import(ENGINES[settings.engine]).open(settings)
+    return engine
+
+
+async def _open_store(settings: Settings) -> Store:
+    scheme = urlsplit(settings.cache.url).scheme
+    if scheme not in STORES:
+        raise ValueError(f"cache.url {settings.cache.url!r} must begin with one of: {', '.join(STORES)}")
+    store: Store = await _import(STORES[scheme]).open(settings.cache)
+    return store
+
+
+def _import(location: str) -> Any:
+    """The object that ``module:name`` stands for."""
+    module, _, name = location.partition(":")
+    return getattr(importlib.import_module(module), name)

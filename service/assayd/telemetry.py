@@ -1,0 +1,64 @@
+"""Every metric and the log format: the only place where their names are spelled."""
+
+import logging
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Telemetry:
+    """The metrics of one service, in a registry of their own so that two services can share a process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "assay_requests", "Calls answered", ["route", "status"], registry=self.registry
+        )
+        self.request_duration_s = Histogram(
+            "assay_request_duration_seconds",
+            "Time from the first byte of a call to its answer",
+            ["route"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.rollouts = Counter(
+            "assay_rollouts",
+            "Rollouts answered; outcome is ok or the failure kind",
+            ["method", "task", "outcome"],
+            registry=self.registry,
+        )
+        self.rollouts_in_flight = Gauge(
+            "assay_rollouts_in_flight", "Rollouts under judgement", registry=self.registry
+        )
+        self.cache_lookups = Counter(
+            "assay_cache_lookups",
+            "Where an answer came from: hit, miss or shared (in flight already)",
+            ["result"],
+            registry=self.registry,
+        )
+        self.engine_tokens = Counter(
+            "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
+        )
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Log events with fields as JSON lines on standard error; never a prompt or a completion."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=__import__("sys").stderr),
+        cache_logger_on_first_use=True,
+    )
