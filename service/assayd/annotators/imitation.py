@@ -1,0 +1,55 @@
+"""Recognises completions that speak the critic's language, so that they cannot speak for the critic.
+
+A policy under reinforcement may learn to write what a gullible critic repeats. Two rules take the gain away,
+whatever the critic says: imitated characters never earn (``scoring``), and a completion that imitates counts
+as judged only when the critique faults something of it outside of the imitation (``judging``).
+"""
+
+import re
+from typing import Final
+
+from ..domain.text import Span
+
+_NONE: Final = r"\bNone identified\b[^\w\n]*$"
+_TOXIC: Final = re.compile(rf"(?i:\bToxic Span \d+ *:).*|{_NONE}", re.MULTILINE)
+_SUMMARY: Final = re.compile(rf"(?i:\bSpan \d+ *:|\(Label:).*|{_NONE}", re.MULTILINE)
+_SENTIMENT: Final = re.compile(
+    rf"(?i:\bIdentified (?:Positive|Negative) Text Spans? *:|\[Span \d+\]).*|{_NONE}", re.MULTILINE
+)
+_STEP: Final = re.compile(r"\[\d+\]")
+_VERDICT: Final = re.compile(r"\|[ \t*]*(?:correct|wrong|incorrect)\b", re.IGNORECASE)
+
+
+def toxicity(text: str) -> tuple[Span, ...]:
+    """Span lines and the words of a clean verdict."""
+    return _matches(_TOXIC, text)
+
+
+def summarization(text: str) -> tuple[Span, ...]:
+    """Span lines, labels and the words of a clean verdict."""
+    return _matches(_SUMMARY, text)
+
+
+def sentiment(text: str) -> tuple[Span, ...]:
+    """Section headers, span lines and the words of a clean verdict."""
+    return _matches(_SENTIMENT, text)
+
+
+def steps(text: str) -> tuple[Span, ...]:
+    """Lines with a step number and, behind it, a verdict."""
+    spans, start = [], 0
+    for line in text.splitlines(keepends=True):
+        number = _STEP.search(line)
+        if number and _VERDICT.search(line, number.end()):
+            spans.append(Span(start + number.start(), start + len(line.rstrip())))
+        start += len(line)
+    return tuple(spans)
+
+
+def outside(spans: tuple[Span, ...], imitated: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Those of ``spans`` that lie in no imitation."""
+    return tuple(span for span in spans if not any(span.overlap(other) == len(span) for other in imitated))
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> tuple[Span, ...]:
+    return tuple(Span(*match.span()) for match in pattern.finditer(text))

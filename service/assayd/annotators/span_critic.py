@@ -1,0 +1,207 @@
+"""RELC: a critic model marks spans of a completion, and they become token rewards (papers.md 1, 5.2).
+
+gate -> show -> ask -> read, place and value (``judging``) -> vote -> combine with the extrinsic reward
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+from ..domain.annotation import TokenAnnotation
+from ..domain.failure import AnnotationFailed, FailureKind, Rejected
+from ..domain.ports import Deadline, Generates, Sampling
+from ..domain.provenance import ModelRef, Recipe, Usage
+from ..domain.rollout import Message, Role, Rollout
+from .compat import RELEASED
+from .exhibit import PLACEHOLDERS
+from .grammars import GRAMMARS
+from .judging import Case, Judge, Vote
+from .options import CriticOptions, Matching, Mode, OnError, ScoreMap, settle
+from .prompting import Prompt
+from .scoring import TokenValues, combine, empty_tokens, last_real_token
+from .votes import tally
+
+_FORGIVEN: Final = (FailureKind.ENGINE, FailureKind.TOO_LONG)
+
+
+class SpanCritic:
+    """Judges one rollout by one or more critiques.
+
+    Raises ``Rejected`` for options that contradict each other or the task, and ``ValueError`` for a prompt
+    file that asks for what a critic does not have.
+    """
+
+    def __init__(
+        self,
+        engine: Generates,
+        prompt: Prompt,
+        options: CriticOptions,
+        *,
+        task: str,
+        mode: Mode,
+        service_version: str,
+        tokenizer: ModelRef | None,
+    ) -> None:
+        if prompt.reply not in GRAMMARS:
+            raise ValueError(f"prompt {prompt.name}: no reply grammar {prompt.reply!r}")
+        if unknown := prompt.placeholders - PLACEHOLDERS:
+            raise ValueError(f"prompt {prompt.name}: nothing fills {sorted(unknown)}")
+        _refuse_misfits(options, prompt, mode)
+        grammar = GRAMMARS[prompt.reply]
+        self._engine = engine
+        self._prompt = prompt
+        self._mode = mode
+        self._options = settle(options, prompt, mode, grammar.label_weights)
+        self._judge = Judge(prompt.reply, grammar, self._options, mode)
+        self._recipe = Recipe(
+            method="critic",
+            task=task,
+            mode=mode.value,
+            model=engine.model,
+            prompt=prompt.ref,
+            options=asdict(self._options),
+            service_version=service_version,
+            tokenizer=tokenizer,
+            cacheable=self._sampling(0).reproducible,
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """What this critic is, apart from the rollout."""
+        return self._recipe
+
+    async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[TokenAnnotation, Usage]:
+        """Judge one rollout.
+
+        Raises ``AnnotationFailed``: ``empty`` without tokens of the policy, ``unparseable`` or
+        ``truncated_critique`` when the critic's answer is no verdict, and whatever the engine raises.
+        """
+        zeros = (0.0,) * len(rollout.completion)
+        last = last_real_token(rollout.completion)
+        if last is None:
+            raise AnnotationFailed(
+                FailureKind.EMPTY, "the policy wrote no token of the completion", rewards=zeros
+            )
+        if not self._asks_about(rollout):
+            return self._annotation(rollout, last, self._unasked(rollout)), Usage()
+        try:
+            return await self._judged(rollout, last, deadline)
+        except AnnotationFailed as failure:
+            if self._options.on_error is OnError.FAIL:
+                raise
+            raise AnnotationFailed(
+                failure.kind, failure.detail, critique=failure.critique, rewards=zeros
+            ) from failure
+
+    def _asks_about(self, rollout: Rollout) -> bool:
+        """The gate (papers.md 1.3). A completion without text needs no critic."""
+        threshold = self._options.threshold
+        spared = rollout.extrinsic is not None and threshold is not None and rollout.extrinsic > threshold
+        return not spared and bool(rollout.completion.text.strip())
+
+    def _unasked(self, rollout: Rollout) -> tuple[float, ...]:
+        """Zeros; in compat mode what the released code makes of an empty critique (R5)."""
+        if self._mode is Mode.STRICT or not rollout.completion.text.strip():
+            return (0.0,) * len(rollout.completion)
+        return self._judge.released_values(rollout.completion, RELEASED[self._prompt.reply]("")).intrinsic
+
+    async def _judged(self, rollout: Rollout, last: int, deadline: Deadline) -> tuple[TokenAnnotation, Usage]:
+        case = self._judge.case(rollout)
+        messages = self._messages(rollout, case)
+        outcomes = await asyncio.gather(
+            *(self._vote(case, messages, index, deadline) for index in range(self._options.n_votes))
+        )
+        votes = [vote for vote, _ in outcomes if isinstance(vote, Vote)]
+        if 2 * len(votes) <= len(outcomes):
+            raise _hung([vote for vote, _ in outcomes if isinstance(vote, AnnotationFailed)], len(outcomes))
+        intrinsic = tally(
+            [vote.values for vote in votes], self._judge.unmarked_values(case), self._options.vote
+        )
+        usage = sum((usage for _, usage in outcomes), Usage())
+        return self._annotation(rollout, last, intrinsic, votes, case.exhibit.score), usage
+
+    def _messages(self, rollout: Rollout, case: Case) -> tuple[Message, ...]:
+        """One user message that holds the whole prompt, as in the paper."""
+        values = case.exhibit.values(rollout, self._options.text_to_critic, self._mode)
+        return (Message(Role.USER, self._prompt.render(values)),)
+
+    async def _vote(
+        self, case: Case, messages: tuple[Message, ...], index: int, deadline: Deadline
+    ) -> tuple[Vote | AnnotationFailed, Usage]:
+        try:
+            said = await self._engine.generate(messages, self._sampling(index), deadline=deadline)
+        except AnnotationFailed as failure:
+            return (self._silence(case) if self._forgives(failure) else failure), Usage()
+        try:
+            return self._judge.vote(case, said, index), said.usage
+        except AnnotationFailed as failure:
+            return failure, said.usage
+
+    def _sampling(self, vote: int) -> Sampling:
+        options = self._options
+        return Sampling(
+            max_tokens=options.max_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=None if options.seed is None else options.seed + vote,
+            stop=options.stop,
+        )
+
+    def _forgives(self, failure: AnnotationFailed) -> bool:
+        """Whether the released code gives zeros where no critique came: its other scripts crash (1.4)."""
+        scripts = self._prompt.reply == "relc-toxicity" or self._options.score_map is ScoreMap.PREFERENCE
+        return self._mode is Mode.COMPAT and scripts and failure.kind in _FORGIVEN
+
+    def _silence(self, case: Case) -> Vote:
+        length = len(case.completion)
+        return Vote(TokenValues((0.0,) * length, (False,) * length), transient=True)
+
+    def _annotation(
+        self,
+        rollout: Rollout,
+        last: int,
+        intrinsic: tuple[float, ...],
+        votes: Sequence[Vote] = (),
+        score: str | None = None,
+    ) -> TokenAnnotation:
+        options = self._options
+        return TokenAnnotation(
+            rewards=combine(
+                intrinsic,
+                extrinsic=rollout.extrinsic,
+                last=last,
+                alpha_int=options.alpha_int,
+                alpha_ext=options.alpha_ext,
+            ),
+            intrinsic=intrinsic,
+            spans=tuple(mark for vote in votes for mark in vote.marks),
+            critiques=tuple(vote.critique for vote in votes),
+            queried=bool(votes),
+            truncated_critique=any(vote.truncated for vote in votes),
+            empty_tokens=empty_tokens(rollout.completion),
+            score_shown=score,
+            transient=any(vote.transient for vote in votes),
+        )
+
+
+def _hung(failures: Sequence[AnnotationFailed], asked: int) -> AnnotationFailed:
+    """Too few critiques to decide: the first failure speaks for all."""
+    first = failures[0]
+    if asked == 1:
+        return first
+    detail = f"{len(failures)} of {asked} critiques failed; the first: {first.detail}"
+    return AnnotationFailed(first.kind, detail, critique=first.critique)
+
+
+def _refuse_misfits(options: CriticOptions, prompt: Prompt, mode: Mode) -> None:
+    if mode is Mode.COMPAT and prompt.reply not in RELEASED:
+        raise Rejected(FailureKind.INVALID, "compat mode is for the paper's three tasks", pointer="/mode")
+    if options.match is Matching.SUBSTRING and prompt.reply not in RELEASED:
+        raise Rejected(
+            FailureKind.INVALID, "match `substring` is for the paper's three tasks", pointer="/options/match"
+        )
+    takes_rubric = "rubric" in prompt.placeholders
+    if takes_rubric != bool(options.rubric and options.rubric.strip()):
+        detail = "this task needs options.rubric: say what to look for" if takes_rubric else "takes no rubric"
+        raise Rejected(FailureKind.INVALID, detail, pointer="/options/rubric")
