@@ -1,0 +1,214 @@
+"""Writes text with a causal language model, many rows at a time, each by its own sampling, stops and seed.
+
+``transformers.generate`` knows neither seeds nor stops nor cancellation per row; this loop does. Rows that
+are done leave, waiting rows join between two steps, and what a row says does not depend on its company: rows
+are padded on the left behind a mask, positions are counted from the mask, logits are float32, and every row
+draws from a generator of its own. (Sums are rounded differently in batches of another shape, so two tokens
+within a rounding error of each other may still change places.)
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..domain.failure import FailureKind
+from ..domain.ports import FinishReason, Generation, Sampling
+from ..domain.provenance import Usage
+from .attention_cache import new_cache, stack
+from .batcher import Job, Joiners
+from .token_choice import pick
+
+PREFILL_TOKENS: Final = 2048
+"""Padded prompt tokens read in one forward pass."""
+PASS_COSTS_TOKENS: Final = 64
+"""A forward pass costs about as much as so many tokens: padding beyond that is dearer than a second pass."""
+STEPS_BETWEEN_JOINS: Final = 32
+LEAVE_SHARE: Final = 4
+"""Rows leave and join when one in so many is done, or after so many steps: each time the cache is copied."""
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A prompt and what has been written behind it."""
+
+    prompt_ids: Sequence[int]
+    sampling: Sampling
+    written: list[int] = field(default_factory=list)
+    generator: torch.Generator | None = None
+
+    def begin(self) -> None:
+        """Forget what was written, so that a second attempt gives the same text."""
+        self.written, self.generator = [], None
+        if self.sampling.temperature > 0:
+            self.generator = torch.Generator()
+            if self.sampling.seed is None:
+                self.generator.seed()
+            else:
+                self.generator.manual_seed(self.sampling.seed)
+
+    def draw(self) -> float:
+        """The next number in [0, 1) of this row; rows that are greedy need none."""
+        return 0.0 if self.generator is None else torch.rand((), generator=self.generator).item()
+
+
+WritingJob: TypeAlias = Job[Row, Generation]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows that are being written: ``last_b`` are the tokens written last, ``mask_bt`` hides the padding."""
+
+    jobs: list[WritingJob]
+    last_b: Tensor
+    mask_bt: Tensor
+    cache: Cache
+
+
+class Decoder:
+    """A model and its way to end. ``passes`` and ``rows`` count forward passes and the rows in them."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_ids: frozenset[int]
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._end_ids = end_ids
+        self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        self.passes = self.rows = 0
+
+    def run(self, jobs: list[WritingJob], joiners: Joiners[Row, Generation]) -> None:
+        """Answer ``jobs``, and those that join meanwhile, each as soon as it is done."""
+        with torch.inference_mode():
+            batch = self._stacked(list(self._prefilled(jobs)))
+            while batch:
+                self._step_on(batch)
+                batch = self._stacked([batch, *self._prefilled(joiners())])
+
+    def _prefilled(self, jobs: list[WritingJob]) -> Iterator[_Batch]:
+        for group in _groups(jobs):
+            waiting = [job for job in group if not job.gone]
+            if waiting:
+                yield self._prefill(waiting)
+
+    def _prefill(self, jobs: list[WritingJob]) -> _Batch:
+        columns = max(len(job.item.prompt_ids) for job in jobs)
+        for job in jobs:
+            job.item.begin()
+        ids_bt = self._left_padded([job.item.prompt_ids for job in jobs], columns)
+        mask_bt = self._left_padded([[1] * len(job.item.prompt_ids) for job in jobs], columns)
+        batch = _Batch(jobs, ids_bt[:, -1], mask_bt, new_cache(self._model.config))
+        self._write(batch, self._forward(batch, ids_bt, (mask_bt.cumsum(-1) - 1).clamp(min=0)))
+        return batch
+
+    def _step_on(self, batch: _Batch) -> None:
+        """Write on until it is time for rows to leave and join."""
+        for _ in range(STEPS_BETWEEN_JOINS):
+            batch.mask_bt = functional.pad(batch.mask_bt, (0, 1), value=1)
+            position_b1 = batch.mask_bt.sum(-1, keepdim=True) - 1
+            self._write(batch, self._forward(batch, batch.last_b[:, None], position_b1))
+            if sum(job.gone for job in batch.jobs) * LEAVE_SHARE >= len(batch.jobs):
+                return
+
+    def _stacked(self, parts: list[_Batch]) -> _Batch | None:
+        """One batch of the rows that are not done, None when all are."""
+        kept = [[index for index, job in enumerate(part.jobs) if not job.gone] for part in parts]
+        if len(parts) == 1 and len(kept[0]) == len(parts[0].jobs):
+            return parts[0]
+        chosen = [(part, rows) for part, rows in zip(parts, kept, strict=True) if rows]
+        if not chosen:
+            return None
+        masks = [part.mask_bt[rows] for part, rows in chosen]
+        columns = max(int(mask_bt.sum(-1).max()) for mask_bt in masks)
+        return _Batch(
+            [part.jobs[row] for part, rows in chosen for row in rows],
+            torch.cat([part.last_b[rows] for part, rows in chosen]),
+            torch.cat([_right_aligned(mask_bt, columns) for mask_bt in masks]),
+            stack([(part.cache, rows) for part, rows in chosen], columns, self._model.config),
+        )
+
+    def _forward(self, batch: _Batch, ids_bt: Tensor, position_ids_bt: Tensor) -> Tensor:
+        """The logits of the token that comes next, ``[rows, vocabulary]``, float32."""
+        self.passes, self.rows = self.passes + 1, self.rows + len(batch.jobs)
+        optional = {"position_ids": position_ids_bt, "logits_to_keep": 1}
+        outputs = self._model(
+            input_ids=ids_bt,
+            attention_mask=batch.mask_bt,
+            past_key_values=batch.cache,
+            use_cache=True,
+            **{name: value for name, value in optional.items() if name in self._accepts},
+        )
+        logits_bv: Tensor = outputs.logits[:, -1].float()
+        return logits_bv
+
+    def _write(self, batch: _Batch, logits_bv: Tensor) -> None:
+        rows = [job.item for job in batch.jobs]
+        batch.last_b = pick(logits_bv, [row.sampling for row in rows], [row.draw() for row in rows])
+        finite = logits_bv.amax(-1).isfinite().tolist()
+        for job, token_id, sound in zip(batch.jobs, batch.last_b.tolist(), finite, strict=True):
+            if job.gone:
+                continue
+            if not sound:
+                job.fail(FailureKind.ENGINE, "the model computed numbers that are not finite")
+                continue
+            job.item.written.append(token_id)
+            self._end(job)
+
+    def _end(self, job: WritingJob) -> None:
+        """Answer the job if its last token ended it."""
+        row = job.item
+        ended = row.written[-1] in self._end_ids
+        text = self._cut(row) if not ended else self._text(row.written[:-1])
+        if text is None and len(row.written) < row.sampling.max_tokens:
+            return
+        usage = Usage(1, len(row.prompt_ids), len(row.written))
+        finish = FinishReason.LENGTH if text is None else FinishReason.STOP
+        job.answer(Generation(self._text(row.written) if text is None else text, finish, usage))
+
+    def _cut(self, row: Row) -> str | None:
+        """The text before the first stop string, None when none was written."""
+        if not row.sampling.stop:
+            return None
+        # A character takes four tokens at most, so no stop string that ends here begins before this tail.
+        tail = self._text(row.written[-4 * max(map(len, row.sampling.stop)) - 4 :])
+        if not any(stop in tail for stop in row.sampling.stop):
+            return None
+        text = self._text(row.written)
+        found = [text.find(stop) for stop in row.sampling.stop if stop in text]
+        return text[: min(found)] if found else None
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def _left_padded(self, rows: Sequence[Sequence[int]], columns: int) -> Tensor:
+        return torch.tensor(
+            [[0] * (columns - len(row)) + list(row) for row in rows], device=self._model.device
+        )
+
+
+def _groups(jobs: Sequence[WritingJob]) -> Iterator[list[WritingJob]]:
+    """The jobs in groups of nearly one length, each to be read in one forward pass."""
+    group: list[WritingJob] = []
+    longest = 0
+    for job in sorted(jobs, key=lambda job: len(job.item.prompt_ids)):
+        length = len(job.item.prompt_ids)
+        padding = len(group) * (length - longest)
+        if group and (padding > PASS_COSTS_TOKENS or (len(group) + 1) * length > PREFILL_TOKENS):
+            yield group
+            group = []
+        group.append(job)
+        longest = length
+    if group:
+        yield group
+
+
+def _right_aligned(mask_bt: Tensor, columns: int) -> Tensor:
+    # A negative pad cuts columns off.
+    return functional.pad(mask_bt, (columns - mask_bt.shape[-1], 0))

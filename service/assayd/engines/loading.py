@@ -1,0 +1,81 @@
+"""Loads a causal language model from the hub or a folder, and says exactly which one it is."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..domain.provenance import ModelRef
+from ..settings import EngineSettings
+
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MODEL_FILES: Final = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in evaluation mode, its tokenizer, and its pin."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    ref: ModelRef
+
+
+def load(settings: EngineSettings) -> Loaded:
+    """Load ``settings.model``; code that comes with a model is never run.
+
+    The revision of a hub model is its commit, that of a folder the digest of its files. Raises ``ValueError``
+    with what to do about it.
+    """
+    if settings.model is None:
+        raise ValueError("the transformers engine needs a model: set `model` to a hub name or a local folder")
+    device = _device(settings.device)
+    folder = Path(settings.model).is_dir()
+    if folder and settings.revision not in (None, digest(Path(settings.model))):
+        raise ValueError(
+            f"{settings.model} is not the pinned revision {settings.revision}: "
+            f"its files have the digest {digest(Path(settings.model))}"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
+        model = AutoModelForCausalLM.from_pretrained(
+            settings.model, revision=settings.revision, dtype=_dtype(settings.dtype, device)
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"cannot load the model {settings.model!r}: {error}\nIs it a folder with config.json, tokenizer "
+            "and weights, or the name of a hub model that this machine can download or has in its cache?"
+        ) from error
+    commit = getattr(model.config, "_commit_hash", None) or settings.revision or "unpinned"
+    revision = digest(Path(settings.model)) if folder else commit
+    return Loaded(model.to(device).eval(), tokenizer, ModelRef(settings.model, revision))
+
+
+def digest(folder: Path) -> str:
+    """``sha256:`` and the hex digest over names and contents of the model's files."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.name}\n{content}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch sees no CUDA device: set `device` to auto or cpu")
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise ValueError(f"unknown dtype {name!r}: choose auto, {', '.join(DTYPES)}")
+    return DTYPES[name]

@@ -1,0 +1,89 @@
+"""Brings tokens and characters of completions together, in each of the three ways they are sent."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..domain.failure import Failure, FailureKind
+from ..domain.provenance import ModelRef
+from ..domain.rollout import Completion
+from ..domain.text import Alignment, Unaligned
+from .alignment import PolicyTokenizer
+from .alignment_loading import Tokenizers
+
+
+@dataclass(frozen=True, slots=True)
+class RawCompletion:
+    """A completion as it was sent: token ids, or text and offsets (ids optional), or text alone.
+
+    ``offsets`` are half-open ranges of code points of ``text``. ``mask`` says which tokens the policy wrote.
+    """
+
+    text: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    offsets: tuple[tuple[int, int], ...] | None = None
+    mask: tuple[bool, ...] | None = None
+    truncated: bool = False
+
+
+class Aligner:
+    """Aligns completions, with policy tokenizers that it loads on demand.
+
+    ``own`` is the folder of the service's own tokenizer, for texts that come without tokens and whose policy
+    tokenizer is not named.
+    """
+
+    def __init__(self, own: Path, tokenizers: Tokenizers | None = None) -> None:
+        self._own = own
+        self._tokenizers = tokenizers or Tokenizers()
+
+    async def pin(self, name: str, revision: str | None = None) -> ModelRef:
+        """The policy tokenizer, loaded, by its exact revision; raises ``Rejected`` when it cannot be had."""
+        return (await self._tokenizers.get(name, revision)).model
+
+    async def align_all(
+        self, completions: Sequence[RawCompletion], tokenizer: ModelRef | None = None
+    ) -> list[Completion | Failure]:
+        """Align each completion, or say why it cannot be; in the order given, off the event loop.
+
+        ``tokenizer`` is the policy's; without it, texts alone are cut by the service's own. Raises
+        ``Rejected`` when a tokenizer is needed that cannot be had. One that is not needed is not loaded.
+        """
+        named = own = None
+        if tokenizer is not None and any(sent.offsets is None for sent in completions):
+            named = await self._tokenizers.get(tokenizer.name, tokenizer.revision)
+        elif any(sent.offsets is None and sent.token_ids is None for sent in completions):
+            own = await self._tokenizers.get(str(self._own))
+        return await asyncio.to_thread(lambda: [_outcome(sent, named, own) for sent in completions])
+
+
+def _outcome(
+    sent: RawCompletion, named: PolicyTokenizer | None, own: PolicyTokenizer | None
+) -> Completion | Failure:
+    try:
+        alignment, special = _align(sent, named, own)
+        if sent.mask is not None and len(sent.mask) != len(alignment):
+            raise Unaligned(f"{len(sent.mask)} mask values but {len(alignment)} tokens")
+    except Unaligned as error:
+        return Failure(FailureKind.UNALIGNED, str(error))
+    return Completion(alignment, special, sent.mask, sent.truncated)
+
+
+def _align(
+    sent: RawCompletion, named: PolicyTokenizer | None, own: PolicyTokenizer | None
+) -> tuple[Alignment, frozenset[int]]:
+    if sent.offsets is not None:
+        if sent.text is None:
+            raise Unaligned("offsets came without the text that they point into")
+        return Alignment.from_offsets(sent.text, sent.offsets, sent.token_ids), frozenset()
+    if sent.token_ids is not None:
+        if named is None:
+            raise Unaligned(
+                "token ids mean nothing without their tokenizer: name it, or send text and offsets"
+            )
+        return named.align(sent.token_ids, sent.text)
+    tokenizer = named or own
+    if sent.text is None or tokenizer is None:
+        raise Unaligned("a completion needs token_ids, or text with offsets, or text")
+    return tokenizer.encode(sent.text)

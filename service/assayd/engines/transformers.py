@@ -1,0 +1,115 @@
+"""Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
+
+import asyncio
+import os
+from typing import Any, Final, Self, cast
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from ..domain.failure import AnnotationFailed, FailureKind
+from ..domain.ports import Deadline, Generation, Sampling
+from ..domain.provenance import ModelRef
+from ..domain.rollout import Message, Role
+from ..settings import EngineSettings
+from .attention_cache import can_stack
+from .batcher import Batcher
+from .decoding import Decoder, Row
+from .loading import Loaded, load
+
+BUDGET_TOKENS: Final = 32_768
+"""Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
+CANARY_TIMEOUT_S: Final = 5.0
+
+
+class TransformersEngine:
+    """One model, one thread that owns it, and a queue in front."""
+
+    def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
+        self.model: ModelRef = loaded.ref
+        self._tokenizer = loaded.tokenizer
+        config = loaded.model.config.get_text_config(decoder=True)
+        lengths = (max_model_len, getattr(config, "max_position_embeddings", None))
+        self._context = min((length for length in lengths if length is not None), default=None)
+        self._vocabulary = cast(torch.nn.Embedding, loaded.model.get_input_embeddings()).num_embeddings
+        self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
+        # A model with a recurrent state cannot share a batch: the padding would run through the state.
+        budget_tokens = BUDGET_TOKENS if can_stack(loaded.model.config) else 1
+        self._batcher = Batcher(
+            self.decoder.run, budget_tokens=budget_tokens, name=f"model {loaded.ref.name}"
+        )
+
+    @classmethod
+    async def open(cls, settings: EngineSettings) -> Self:
+        """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
+        _leave_a_core_to_the_callers()
+        return cls(await asyncio.to_thread(load, settings), max_model_len=settings.max_model_len)
+
+    async def ready(self) -> bool:
+        """Whether the model can answer: after a failure it has to write a token first."""
+        if not self._batcher.failing:
+            return self._batcher.alive
+        try:
+            await self._submit([0], Sampling(max_tokens=1), Deadline.after(CANARY_TIMEOUT_S))
+        except AnnotationFailed:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Fail what is under way and end the thread; safe to call twice."""
+        await self._batcher.close()
+
+    async def generate(
+        self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
+    ) -> Generation:
+        """Continue ``messages``, in a batch with whatever else is under way."""
+        if deadline.passed:
+            raise AnnotationFailed(
+                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
+            )
+        prompt_ids = await asyncio.to_thread(encode, self._tokenizer, messages)
+        size = len(prompt_ids) + sampling.max_tokens
+        if self._context is not None and size > self._context:
+            raise AnnotationFailed(
+                FailureKind.TOO_LONG,
+                f"the prompt has {len(prompt_ids)} tokens and the reply may have {sampling.max_tokens}, "
+                f"but {self.model.name} holds {self._context} in all",
+            )
+        # On CUDA such an id would end not one request but the process's use of the device.
+        if not prompt_ids or max(prompt_ids) >= self._vocabulary:
+            raise AnnotationFailed(
+                FailureKind.ENGINE,
+                f"the tokenizer of {self.model.name} gave no ids, or ids past its embeddings",
+            )
+        return await self._submit(prompt_ids, sampling, deadline)
+
+    async def _submit(self, prompt_ids: list[int], sampling: Sampling, deadline: Deadline) -> Generation:
+        size = len(prompt_ids) + sampling.max_tokens
+        return await self._batcher.submit(Row(prompt_ids, sampling), size=size, deadline=deadline)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...]) -> list[int]:
+    """The prompt as the model was trained to read it: its chat template, or the contents as they are."""
+    # A special token spelled in a message counts as that token here: prompts without a template need theirs.
+    # Texts from outside must therefore be defanged by whoever puts them into a message.
+    if tokenizer.chat_template is None:
+        return list(tokenizer("".join(message.content for message in messages))["input_ids"])
+    turns: list[dict[str, Any]] = [{"role": str(turn.role), "content": turn.content} for turn in messages]
+    continued = bool(turns) and messages[-1].role is Role.ASSISTANT
+    text = tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=not continued, continue_final_message=continued
+    )
+    # The template has written the special tokens already.
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _end_ids(loaded: Loaded) -> frozenset[int]:
+    config = loaded.model.generation_config
+    ends: Any = None if config is None else config.eos_token_id
+    listed = ends if isinstance(ends, list) else [ends]
+    return frozenset(end for end in (*listed, loaded.tokenizer.eos_token_id) if end is not None)
+
+
+def _leave_a_core_to_the_callers() -> None:
+    """One thread fewer than cores for torch: two that share a core cost more than either gains."""
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, len(os.sched_getaffinity(0)) - 1)))
