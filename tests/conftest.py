@@ -1,0 +1,129 @@
+"""Servers on real ports: the service itself, and a critic that says what the test wrote down."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from assayd.app import create_app
+from assayd.settings import EngineName, EngineSettings, Settings
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def serve(app: object) -> Iterator[str]:
+    """Run an ASGI application on a free port; gives its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    give_up_at = time.monotonic() + 60
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > give_up_at:
+            raise RuntimeError("the server did not start")
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def serve_app() -> Callable[[object], object]:
+    """The means to run any ASGI application on a free port."""
+    return serve
+
+
+@pytest.fixture(scope="session")
+def embedded_url() -> Iterator[str]:
+    """The service as it comes: the embedded models, no settings."""
+    with serve(create_app(Settings())) as url:
+        yield url
+
+
+@pytest.fixture
+def embedded(embedded_url: str) -> Iterator[httpx.Client]:
+    """A client of the service as it comes."""
+    with httpx.Client(base_url=embedded_url, timeout=120) as client:
+        yield client
+
+
+class ScriptedCritic:
+    """An OpenAI-compatible server that answers every chat with what ``reply`` says, and remembers the prompts.
+
+    ``reply`` is a text, None (content null), or a function of the prompt.
+    """
+
+    def __init__(self) -> None:
+        self.reply: str | Callable[[str], str | None] | None = "None identified"
+        self.finish_reason = "stop"
+        self.status = 200
+        self.delay_s = 0.0
+        self.prompts: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                break
+        if scope["path"].endswith("/models"):
+            await self._send(send, 200, {"object": "list", "data": []})
+            return
+        request = json.loads(body)
+        prompt = "\n".join(message["content"] for message in request["messages"])
+        self.bodies.append(request)
+        self.prompts.append(prompt)
+        await asyncio.sleep(self.delay_s)
+        content = self.reply(prompt) if callable(self.reply) else self.reply
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": content},
+            "finish_reason": self.finish_reason,
+        }
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        await self._send(send, self.status, {"choices": [choice], "usage": usage})
+
+    async def _send(self, send: Any, status: int, value: object) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(value).encode()})
+
+
+@pytest.fixture(scope="session")
+def _scripted_service() -> Iterator[tuple[str, ScriptedCritic]]:
+    critic = ScriptedCritic()
+    with serve(critic) as critic_url:
+        engine = EngineSettings(engine=EngineName.OPENAI, model="scripted", base_url=f"{critic_url}/v1")
+        with serve(create_app(Settings(critic=engine))) as url:
+            yield url, critic
+
+
+@pytest.fixture
+def critic(_scripted_service: tuple[str, ScriptedCritic]) -> ScriptedCritic:
+    """What the critic behind ``service`` will say; fresh for every test."""
+    critic = _scripted_service[1]
+    critic.__init__()  # type: ignore[misc]  # the server holds this very object
+    return critic
+
+
+@pytest.fixture
+def service(_scripted_service: tuple[str, ScriptedCritic], critic: ScriptedCritic) -> Iterator[httpx.Client]:
+    """A client of a service whose critic is ``critic``, over HTTP on both sides."""
+    with httpx.Client(base_url=_scripted_service[0], timeout=60) as client:
+        yield client

@@ -1,0 +1,49 @@
+"""The tokenizer of the embedded models: byte-level BPE made from the training corpora, every digit a token of its own."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from .pocket_prompt import END, PAD, SPECIAL_TOKENS
+
+VOCABULARY_SIZE = 1536
+MAX_POSITIONS = 2048
+# A digit stands alone; a sign between numbers takes its spaces along, so that "13 * 2" has four tokens.
+_PIECES = r"\p{N}| ?[^\s\p{L}\p{N}] (?=\p{N})| ?[^\s\p{L}\p{N}]+| ?\p{L}+|\s+(?!\S)|\s"
+
+
+def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
+    """Learn the merges from these texts. Decoding an encoding gives the text back, whatever the text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
+    """Write the two files that transformers and tokenizers load."""
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": MAX_POSITIONS,
+        "eos_token": END,
+        "pad_token": PAD,
+        "padding_side": "left",
+        "add_bos_token": False,
+        "clean_up_tokenization_spaces": False,
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
