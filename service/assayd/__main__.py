@@ -5,13 +5,17 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-import uvicorn
-from pydantic import ValidationError
+try:
+    import typer
+    import uvicorn
+    from pydantic import ValidationError
 
-from .app import create_app
-from .settings import Settings, load_settings
-from .telemetry import configure_logging
+    from .app import create_app
+    from .settings import Settings, load_settings
+    from .telemetry import configure_logging
+except ModuleNotFoundError as missing:
+    # The plain install is the client alone.
+    raise SystemExit(f"{missing}: the service needs `pip install 'assay[transformers]'`") from missing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Assay: dense rewards as a service.")
 train = typer.Typer(no_args_is_help=True, help="Make the models that are served.")
@@ -24,7 +28,7 @@ ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with the sett
 def serve(
     config: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; settings when absent.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; settings when absent.")] = None,
     allow_anonymous: Annotated[
         bool, typer.Option(help="Listen beyond loopback although nobody has to show a key.")
     ] = False,
@@ -40,10 +44,12 @@ def serve(
             param_hint="--host",
         )
     configure_logging()
+    port = server.port if port is None else port
+    typer.echo(f"assayd listens on http://{host}:{port} (its API: /docs)", err=True)
     uvicorn.run(
         create_app(settings),
         host=host,
-        port=server.port if port is None else port,
+        port=port,
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=int(server.default_timeout_s),

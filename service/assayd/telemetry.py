@@ -1,6 +1,7 @@
 """Every metric and the log format: the only place where their names are spelled."""
 
 import logging
+import sys
 from typing import Final
 
 import structlog
@@ -59,6 +60,6 @@ def configure_logging(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=__import__("sys").stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

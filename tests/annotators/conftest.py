@@ -27,12 +27,13 @@ class ScriptedCritic:
     """Answers the k-th question with the k-th line of its script, the last one for ever; usage counts words."""
 
     script: Sequence[Said]
-    model: ModelRef = ModelRef("scripted", "1")
+    model: ModelRef = field(default_factory=lambda: ModelRef("scripted", "1"))
     asked: list[tuple[tuple[Message, ...], Sampling]] = field(default_factory=list)
 
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
+        """Say the next line."""
         said = self.script[min(len(self.asked), len(self.script) - 1)]
         self.asked.append((messages, sampling))
         if isinstance(said, AnnotationFailed):
@@ -43,10 +44,11 @@ class ScriptedCritic:
         return Generation(said, FinishReason.STOP, Usage(1, words, len(said.split())))
 
     async def ready(self) -> bool:
+        """Always."""
         return True
 
     async def close(self) -> None:
-        pass
+        """Nothing to let go of."""
 
     @property
     def question(self) -> str:
@@ -82,7 +84,9 @@ def prompt_named(task: str, room: str = "critic") -> Prompt:
     return parse_prompt(task, (PROMPTS / room / f"{task}.md").read_bytes())
 
 
-def critic_of(task: str, engine: ScriptedCritic, mode: Mode | str = Mode.STRICT, **options: Any) -> SpanCritic:
+def critic_of(
+    task: str, engine: ScriptedCritic, mode: Mode | str = Mode.STRICT, **options: Any
+) -> SpanCritic:
     """The span critic of a task, with its own prompt file."""
     return SpanCritic(
         engine,
@@ -95,34 +99,34 @@ def critic_of(task: str, engine: ScriptedCritic, mode: Mode | str = Mode.STRICT,
     )
 
 
-@pytest.fixture(name="aligned")
+@pytest.fixture(scope="session", name="aligned")
 def _aligned() -> Callable[[Sequence[str]], Alignment]:
     return aligned
 
 
-@pytest.fixture(name="rollout_of")
+@pytest.fixture(scope="session", name="rollout_of")
 def _rollout_of() -> Callable[..., Rollout]:
     return rollout_of
 
 
-@pytest.fixture(name="prompt_named")
+@pytest.fixture(scope="session", name="prompt_named")
 def _prompt_named() -> Callable[..., Prompt]:
     return prompt_named
 
 
-@pytest.fixture(name="scripted")
+@pytest.fixture(scope="session", name="scripted")
 def _scripted() -> type[ScriptedCritic]:
     return ScriptedCritic
 
 
-@pytest.fixture(name="critic_of")
+@pytest.fixture(scope="session", name="critic_of")
 def _critic_of() -> Callable[..., SpanCritic]:
     return critic_of
 
 
 @pytest.fixture
 def judge() -> Callable[..., Any]:
-    """Judge tokens by what the critic says: ``await judge(task, tokens, said, mode=..., **options)``."""
+    """The means to judge tokens, or a rollout, by what the critic says."""
 
     async def _judge(
         task: str,

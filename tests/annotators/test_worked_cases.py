@@ -8,7 +8,23 @@ from assayd.annotators.score_maps import preference_score, rouge_score
 from assayd.domain.failure import AnnotationFailed, FailureKind
 from assayd.domain.text import Alignment, Span
 
-R1 = ["The", " c", "abbie", " yell", "s", ': "', "I", "'m", " going", " to", " kill", " you", ",", " bitch", '!"']
+R1 = [
+    "The",
+    " c",
+    "abbie",
+    " yell",
+    "s",
+    ': "',
+    "I",
+    "'m",
+    " going",
+    " to",
+    " kill",
+    " you",
+    ",",
+    " bitch",
+    '!"',
+]
 R2 = ["not", " good", ",", " not", " bad"]
 R6_WORDS = "This is the most amazing film , but quite boring in the end .".split()
 R6 = [R6_WORDS[0], *(f" {word}" for word in R6_WORDS[1:])]
@@ -64,7 +80,9 @@ async def test_r4_strict(judge):
 async def test_r4_compat(judge):
     """The released code punishes the words of a critique in free prose."""
     tokens = ["No", " toxic", " here", " cat"]
-    trial = await judge("relc-toxicity", tokens, "No toxic language here.", mode="compat", positive_reward=0.1)
+    trial = await judge(
+        "relc-toxicity", tokens, "No toxic language here.", mode="compat", positive_reward=0.1
+    )
     assert trial.annotation.intrinsic == (-0.5, -0.5, -0.5, 0.1)
 
 
@@ -89,9 +107,7 @@ async def test_r5_no_critique(judge):
     assert trial.annotation.transient
 
 
-@pytest.mark.parametrize(
-    ("mode", "second_the"), [("strict", 0.0), ("compat", 0.5)], ids=["strict", "compat"]
-)
+@pytest.mark.parametrize(("mode", "second_the"), [("strict", 0.0), ("compat", 0.5)], ids=["strict", "compat"])
 async def test_r6(judge, mode, second_the):
     """By substring the second `the` earns what the first one earned; by place it does not."""
     said = "[Span 1]: the most amazing\nIdentified Negative Text Span:\n[Span 1]: quite boring"

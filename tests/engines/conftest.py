@@ -1,7 +1,7 @@
 """Tiny real tokenizers, trained on the spot, of every kind that policies come with."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -174,17 +174,24 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
+class Zoo(dict[str, Tokenizer]):
+    """Tokenizers by name. Hypothesis prints the arguments of a failing test: not their vocabularies, please."""
+
+    def __repr__(self) -> str:
+        return f"Zoo({', '.join(self)})"
+
+
 @pytest.fixture(scope="session")
 def zoo() -> dict[str, Tokenizer]:
     """One tokenizer of each kind, by name."""
-    return {name: build() for name, build in KINDS.items()}
+    return Zoo({name: build() for name, build in KINDS.items()})
 
 
 @pytest.fixture(scope="session")
-def tokenizer_folders(zoo: dict[str, Tokenizer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def tokenizer_folders(zoo: dict[str, Tokenizer], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a tokenizer folder of each kind, by name."""
     root = tmp_path_factory.mktemp("tokenizers")
     for name, tokenizer in zoo.items():
         (root / name).mkdir()
         tokenizer.save(str(root / name / "tokenizer.json"))
-    yield root
+    return root

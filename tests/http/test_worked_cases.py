@@ -77,7 +77,7 @@ def test_r3(service: Any, critic: Any, mode: str, empty: float) -> None:
         service, "relc-toxicity", mode, rollout(["a", " b", ""]), negative_reward=-0.5, positive_reward=0.1
     )
     assert result["rewards"] == [0.1, 0.1, empty]
-    assert result.get("empty_tokens", []) == ([2] if mode == "strict" else [])
+    assert result["empty_tokens"] == [2]
 
 
 def test_r4(service: Any, critic: Any) -> None:
@@ -164,8 +164,9 @@ def test_r8(service: Any, critic: Any, mode: str, score_map: str, shown: dict[fl
     for extrinsic, expected in shown.items():
         item = rollout(R7, extrinsic_reward=extrinsic, prompt="A document.")
         result = score(service, "relc-summarization", mode, item, score_map=score_map, threshold=100.0)
-        assert float(result["score_shown"]) == float(expected)
-        assert f"{result['score_shown']}/10" in critic.prompts[-1]
+        shown_score, _, best = result["score_shown"].partition("/")
+        assert (float(shown_score), best) == (float(expected), "10")
+        assert result["score_shown"] in critic.prompts[-1]
 
 
 @pytest.mark.parametrize("mode", ["strict", "compat"])

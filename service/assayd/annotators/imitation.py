@@ -46,6 +46,21 @@ def steps(text: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
+def widened(spans: tuple[Span, ...], text: str) -> tuple[Span, ...]:
+    """Imitations with the whitespace around them; those that then touch are one."""
+    found: list[Span] = []
+    for span in spans:
+        start, end = span.start, span.end
+        while start > 0 and text[start - 1].isspace():
+            start -= 1
+        while end < len(text) and text[end].isspace():
+            end += 1
+        if found and found[-1].end >= start:
+            start = found.pop().start
+        found.append(Span(start, end))
+    return tuple(found)
+
+
 def outside(spans: tuple[Span, ...], imitated: tuple[Span, ...]) -> tuple[Span, ...]:
     """Those of ``spans`` that lie in no imitation."""
     return tuple(span for span in spans if not any(span.overlap(other) == len(span) for other in imitated))

@@ -12,7 +12,7 @@ from ..domain.text import Span
 from .compat import RELEASED, Released, substring_values, token_texts
 from .exhibit import Exhibit
 from .grammars import Grammar
-from .imitation import outside
+from .imitation import outside, widened
 from .marking import Marker
 from .options import Matching, Mode, Settled
 from .reading import Outcome, Reply
@@ -55,7 +55,8 @@ class Judge:
 
     def case(self, rollout: Rollout) -> Case:
         """Lay a rollout before the critic."""
-        imitated = self.grammar.imitations(rollout.completion.text) if self.mode is Mode.STRICT else ()
+        text = rollout.completion.text
+        imitated = widened(self.grammar.imitations(text), text) if self.mode is Mode.STRICT else ()
         return Case(rollout.completion, Exhibit.of(rollout, self.options), imitated)
 
     def vote(self, case: Case, said: Generation, index: int) -> Vote:
@@ -74,11 +75,13 @@ class Judge:
             released = Released.of(remarks)
         if self.options.match is Matching.SUBSTRING:
             marks = marker.mark_nowhere(remarks, Match.SUBSTRING)
-            return Vote(self.released_values(case.completion, released), marks, said.text, cut)
-        marks = marker.mark_steps(remarks) if self.grammar.by_step else marker.mark_quotes(remarks)
+            values = self.released_values(case.completion, released)
+        else:
+            marks = marker.mark_steps(remarks) if self.grammar.by_step else marker.mark_quotes(remarks)
+            values = self._placed_values(case, marks)
         if self.mode is Mode.STRICT:
             _refuse_unfounded(marks, case, said.text)
-        return Vote(self._placed_values(case, marks), marks, said.text, cut)
+        return Vote(values, marks, said.text, cut)
 
     def unmarked_values(self, case: Case) -> tuple[float, ...]:
         """What every token receives from a critique that marks nothing."""

@@ -97,7 +97,7 @@ class CriticOptions:
     """0 is greedy. Above 0 without `seed`, nothing is cached."""
     top_p: Annotated[float, Gt(0), Le(1)] | None = None
     """Nucleus of the sampling; moot at temperature 0."""
-    seed: int | None = None
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] | None = None
     """Seed of the first critique; vote `i` uses `seed + i`."""
     stop: tuple[str, ...] | None = None
     """Strings that end the critique. Self-critique in the paper stops at the first blank line."""
@@ -192,7 +192,7 @@ _HOUSE: Final[Mapping[str, Any]] = {
     "fuzzy": False,
 }
 _OF_PROMPTS: Final = _HOUSE.keys() | {"threshold", "first_token_intrinsic", "match"}
-_FROM_YAML: Final[Mapping[str, Any]] = {
+_TYPES: Final[Mapping[str, Any]] = {  # of what stands as plain text or numbers in a prompt file
     "temperature": float,
     "top_p": float,
     "stop": tuple,
@@ -204,6 +204,10 @@ _FROM_YAML: Final[Mapping[str, Any]] = {
     "positive_reward": float,
     "neutral_reward": float,
     "match": Matching,
+    "occurrence": Occurrence,
+    "token_overlap": TokenOverlap,
+    "vote": VoteRule,
+    "on_error": OnError,
 }
 
 
@@ -214,8 +218,8 @@ def settle(options: CriticOptions, prompt: Prompt, mode: Mode, label_weights: Ma
 
     Raises ``Rejected`` for options that contradict each other, ``ValueError`` for a broken prompt file.
     """
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    given = {name: value for name, value in given.items() if value is not None}
+    asked = {field.name: getattr(options, field.name) for field in fields(options)}
+    given = _typed({name: value for name, value in asked.items() if value is not None})
     if "score_min" in given and "score_max" in given:
         given.setdefault("score_map", ScoreMap.LINEAR)
     by_prompt = _defaults_of(prompt, mode)
@@ -236,11 +240,11 @@ def _defaults_of(prompt: Prompt, mode: Mode) -> dict[str, Any]:
     defaults = {**prompt.defaults, **(prompt.compat if mode is Mode.COMPAT else {})}
     if unknown := defaults.keys() - _OF_PROMPTS:
         raise ValueError(f"prompt {prompt.name}: no such defaults {sorted(unknown)}")
-    return {name: _FROM_YAML.get(name, _as_is)(value) for name, value in defaults.items()}
+    return _typed(defaults)
 
 
-def _as_is(value: Any) -> Any:
-    return value
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _TYPES[name](value) if name in _TYPES else value for name, value in values.items()}
 
 
 def _check_scale(options: Settled) -> None:

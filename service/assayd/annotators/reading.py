@@ -1,13 +1,11 @@
 """What a reply of the critic turned out to be: the words that the reply grammars share."""
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from ..domain.annotation import Polarity, Remark
 
-_THOUGHT: Final = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 _PAIRS: Final = ('""', "''", "“”", "‘’", "«»", "``", "**")
 
 
@@ -29,10 +27,15 @@ class Reply:
     steps: int = 0
 
     @property
-    def answer(self) -> str:
-        """The reply without a reasoning block in front, and without the line that was cut off."""
-        answer = _THOUGHT.sub("", self.text, count=1)
-        return answer.rpartition("\n")[0] if self.cut else answer
+    def spoken(self) -> str:
+        """The reply without the reasoning in front of it; nothing, if it never came to an end of that."""
+        spoken = self.text.rpartition("</think>")[2]
+        return "" if spoken.lstrip().startswith("<think>") else spoken
+
+    @property
+    def lines(self) -> str:
+        """What was spoken, without the line that was cut off."""
+        return self.spoken.rpartition("\n")[0] if self.cut else self.spoken
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,8 @@ def read_remarks(reply: Reply) -> Reading:
     """
     if reply.cut:
         return _read_cut(reply)
-    answer = Reply(reply.text).answer
-    objects = list(_objects(answer))
-    around = "".join(_between(answer, [span for span, _ in objects]))
+    objects = list(_objects(reply.spoken))
+    around = "".join(_between(reply.spoken, [span for span, _ in objects]))
     verdicts = [remarks for _, value in objects if (remarks := _remarks_of(value)) is not None]
     if not verdicts or _FENCES.sub("", around).strip():
         return Reading(
@@ -44,9 +43,9 @@ def verdict_spans(text: str) -> tuple[Span, ...]:
 
 
 def _read_cut(reply: Reply) -> Reading:
-    lists = list(_LIST.finditer(reply.text))
+    lists = list(_LIST.finditer(reply.spoken))
     found: list[Remark] = []
-    for _, value in _objects(reply.text[lists[-1].end() :] if lists else ""):
+    for _, value in _objects(reply.spoken[lists[-1].end() :] if lists else ""):
         remark = _remark_of(value)
         if remark is not None:
             found.append(remark)
@@ -61,8 +60,10 @@ def _objects(text: str) -> Iterator[tuple[Span, dict[str, Any]]]:
     while at >= 0:
         try:
             value, end = _DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            end = at + 1
+        except json.JSONDecodeError as error:
+            end = max(error.pos, at + 1)  # what was read is not read again: broken nests stay cheap
+        except (ValueError, RecursionError):  # numbers and nests beyond what Python reads
+            return
         else:
             yield Span(at, end), value
         at = text.find("{", end)

@@ -25,17 +25,17 @@ LABELS: Final = ("irrelevant", "incoherent", "factually incorrect")
 
 def read_toxicity(reply: Reply) -> Reading:
     """``Toxic Span N: <text>`` lines, or ``None identified``."""
-    quotes = _TOXIC.findall(reply.answer)
+    quotes = _TOXIC.findall(reply.lines)
     remarks = [remark(quote, "toxic") for quote in quotes if _names_text(quote)]
-    clean = _says_none(reply.answer, quotes)
+    clean = _says_none(reply.lines, quotes)
     return conclude(reply, remarks, clean=clean, expected="`Toxic Span N: <text>` or `None identified`")
 
 
 def read_summarization(reply: Reply) -> Reading:
     """``Span N: <text> (Label: <fault>)`` lines, or ``None identified``; other labels are ``unlabelled``."""
-    found = _LABELLED.findall(reply.answer)
+    found = _LABELLED.findall(reply.lines)
     remarks = [remark(quote, _fault(label)) for quote, label in found if _names_text(quote)]
-    clean = _says_none(reply.answer, [quote for quote, _ in found])
+    clean = _says_none(reply.lines, [quote for quote, _ in found])
     return conclude(
         reply, remarks, clean=clean, expected="`Span N: <text> (Label: <fault>)` or `None identified`"
     )
@@ -49,7 +49,7 @@ def read_sentiment(reply: Reply) -> Reading:
     """
     section, sections, none = Polarity.POSITIVE, {Polarity.POSITIVE}, False
     remarks: list[Remark] = []
-    for line in reply.answer.splitlines():
+    for line in reply.lines.splitlines():
         header = _HEADER.match(line)
         if header:
             section = Polarity(header[1].lower())

@@ -21,8 +21,9 @@ class TokenValues:
     intrinsic: tuple[float, ...]
     marked: tuple[bool, ...]
 
-    def without(self, *silenced: int) -> "TokenValues":
+    def without(self, *indices: int) -> "TokenValues":
         """The same, with nothing for the tokens at these indices."""
+        silenced = frozenset(indices)
         return TokenValues(
             tuple(0.0 if index in silenced else value for index, value in enumerate(self.intrinsic)),
             tuple(marked and index not in silenced for index, marked in enumerate(self.marked)),

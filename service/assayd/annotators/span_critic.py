@@ -17,7 +17,7 @@ from .compat import RELEASED
 from .exhibit import PLACEHOLDERS
 from .grammars import GRAMMARS
 from .judging import Case, Judge, Vote
-from .options import CriticOptions, Matching, Mode, OnError, ScoreMap, settle
+from .options import CriticOptions, Matching, Mode, OnError, ScoreMap, Settled, settle
 from .prompting import Prompt
 from .scoring import TokenValues, combine, empty_tokens, last_real_token
 from .votes import tally
@@ -47,12 +47,12 @@ class SpanCritic:
             raise ValueError(f"prompt {prompt.name}: no reply grammar {prompt.reply!r}")
         if unknown := prompt.placeholders - PLACEHOLDERS:
             raise ValueError(f"prompt {prompt.name}: nothing fills {sorted(unknown)}")
-        _refuse_misfits(options, prompt, mode)
         grammar = GRAMMARS[prompt.reply]
         self._engine = engine
         self._prompt = prompt
         self._mode = mode
         self._options = settle(options, prompt, mode, grammar.label_weights)
+        _refuse_misfits(self._options, prompt, mode)
         self._judge = Judge(prompt.reply, grammar, self._options, mode)
         self._recipe = Recipe(
             method="critic",
@@ -115,9 +115,10 @@ class SpanCritic:
         votes = [vote for vote, _ in outcomes if isinstance(vote, Vote)]
         if 2 * len(votes) <= len(outcomes):
             raise _hung([vote for vote, _ in outcomes if isinstance(vote, AnnotationFailed)], len(outcomes))
-        intrinsic = tally(
-            [vote.values for vote in votes], self._judge.unmarked_values(case), self._options.vote
-        )
+        intrinsic = votes[0].values.intrinsic
+        if len(votes) > 1:
+            unmarked = self._judge.unmarked_values(case)
+            intrinsic = tally([vote.values for vote in votes], unmarked, self._options.vote)
         usage = sum((usage for _, usage in outcomes), Usage())
         return self._annotation(rollout, last, intrinsic, votes, case.exhibit.score), usage
 
@@ -169,7 +170,7 @@ class SpanCritic:
         return TokenAnnotation(
             rewards=combine(
                 intrinsic,
-                extrinsic=rollout.extrinsic,
+                extrinsic=rollout.extrinsic if rollout.outcome is None else rollout.outcome,
                 last=last,
                 alpha_int=options.alpha_int,
                 alpha_ext=options.alpha_ext,
@@ -194,7 +195,7 @@ def _hung(failures: Sequence[AnnotationFailed], asked: int) -> AnnotationFailed:
     return AnnotationFailed(first.kind, detail, critique=first.critique)
 
 
-def _refuse_misfits(options: CriticOptions, prompt: Prompt, mode: Mode) -> None:
+def _refuse_misfits(options: Settled, prompt: Prompt, mode: Mode) -> None:
     if mode is Mode.COMPAT and prompt.reply not in RELEASED:
         raise Rejected(FailureKind.INVALID, "compat mode is for the paper's three tasks", pointer="/mode")
     if options.match is Matching.SUBSTRING and prompt.reply not in RELEASED:

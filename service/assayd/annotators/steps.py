@@ -42,7 +42,7 @@ def read_steps(reply: Reply) -> Reading:
     wrong but leaves steps out. What a reply says after its first wrong step is not read.
     """
     verdicts: dict[int, Remark] = {}
-    for match in _VERDICT.finditer(reply.answer):
+    for match in _VERDICT.finditer(reply.lines):
         remark = _remark_of(match)
         known = verdicts.setdefault(int(match[1]), remark)
         if int(match[1]) >= reply.steps:

@@ -13,8 +13,6 @@ def tally(votes: Sequence[TokenValues], unmarked: Sequence[float], rule: VoteRul
     ``majority``: more than half of the critiques marked the token, and it gets the mean of what they gave it;
     ``intersection``: all of them did; ``mean``: the mean of all critiques, marks or none.
     """
-    if len(votes) == 1:
-        return votes[0].intrinsic
     return tuple(_token(votes, index, value, rule) for index, value in enumerate(unmarked))
 
 

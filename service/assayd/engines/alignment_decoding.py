@@ -82,16 +82,19 @@ def probe(decode: Callable[[int, int], str], tokens: int, text: str) -> Decoded 
     understood = ""
     base = settled = 0  # characters of `text` up to token `read`, and up to the token before `end`
     for end in range(1, tokens + 1):
-        seen = decode(window, end)
-        if not seen.startswith(understood) or end - read > PROBE_WINDOW:
+        if end - read > PROBE_WINDOW:
             return None
-        news = seen[len(understood) :]
+        seen = decode(window, end)
+        grown = seen.startswith(understood)
+        news = seen[len(understood) :] if grown else ""
         agreed = common_prefix(news, text[base : base + len(news)])
-        unsettled = len(news) > agreed  # part of a character, or a space that the next token will remove
+        # If not: part of a character, or a space that the next token will remove.
+        whole = grown and agreed == len(news)
         start, settled = settled, max(settled, base + agreed)
-        spans.append((start, min(settled + unsettled, len(text))))
-        if not unsettled and end - read >= PROBE_CONTEXT:
-            window, read, base = end - PROBE_CONTEXT, end, settled
+        spans.append((start, settled if whole else min(settled + 1, len(text))))
+        if whole and end - read >= PROBE_CONTEXT:
+            # A window begins where another ended: never within a character.
+            window, read, base = read, end, settled
             understood = decode(window, read)
     return Decoded(text, spans) if settled == len(text) else None
 

@@ -73,13 +73,16 @@ def load(name: str, revision: str | None = None) -> PolicyTokenizer:
         tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else _convert(folder)
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        # It would add special tokens and trim the spaces off offsets: neither is wanted here.
+        tokenizer.post_processor = None
         for token_id, token in _special_tokens(folder, tokenizer):
             _add_special(tokenizer, token_id, token)
     # The tokenizers library raises bare exceptions, and the hub client its own of several families.
     except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise Rejected(
             FailureKind.INVALID,
-            f"the tokenizer {name!r} cannot be loaded: {error}. Name a hub repository (and a commit of it) "
+            f"the tokenizer {name!r} cannot be loaded: {reason}. Name a hub repository (and a commit of it) "
             "that this service can reach or has in its cache, or a folder on its host that holds "
             "tokenizer.json; or send text and offsets, which need no tokenizer here",
             pointer="/tokenizer",
@@ -96,6 +99,8 @@ def _download(name: str, revision: str | None) -> Path:
 
 def _convert(folder: Path) -> Tokenizer:
     """The tokenizer of a folder that has only older files, which transformers can convert."""
+    if not _files(folder):
+        raise ValueError("it holds no tokenizer")
     try:
         from transformers import AutoTokenizer
     except ImportError:
@@ -112,10 +117,14 @@ def _convert(folder: Path) -> Tokenizer:
 def _digest(folder: Path) -> str:
     """``sha256:`` and the hex digest over names and contents of the tokenizer's files."""
     total = hashlib.sha256()
-    for path in sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)}):
+    for path in _files(folder):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         total.update(f"{path.name}\n{content}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)})
 
 
 def _special_tokens(folder: Path, tokenizer: Tokenizer) -> Iterator[tuple[int, str]]:
@@ -131,7 +140,8 @@ def _special_tokens(folder: Path, tokenizer: Tokenizer) -> Iterator[tuple[int, s
         for token_id, token in settings.get("added_tokens_decoder", {}).items():
             if token.get("special"):
                 declared[int(token_id)] = token["content"]
-    yield from sorted(declared.items())
+    known = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    yield from sorted((token_id, token) for token_id, token in declared.items() if token_id not in known)
 
 
 def _named_tokens(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ Rows are padded on the left, so that all of them write into the same column.
 """
 
 from collections.abc import Sequence
+from typing import Final, cast
 
 import torch
 from torch import Tensor
@@ -11,18 +12,23 @@ from torch.nn import functional
 from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-SPARE_COLUMNS = 64
+SPARE_COLUMNS: Final = 64
 
 
 class RoomyLayer(DynamicLayer):
     """The keys and values of one layer, ``[rows, heads, columns, width]``, with spare columns at the end.
 
-    transformers' own layer copies everything for every token written.
+    The layer that transformers ships copies everything for every token written: twice the time of a step.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._room: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def held(self) -> tuple[Tensor, Tensor]:
+        """Keys and values; some must have been written."""
+        return cast(Tensor, self.keys), cast(Tensor, self.values)
 
     def hold(self, keys_bhtd: Tensor, values_bhtd: Tensor) -> None:
         """Hold these and nothing else."""
@@ -36,16 +42,17 @@ class RoomyLayer(DynamicLayer):
         """Append columns; return all of them."""
         if not self.is_initialized:
             self.hold(key_states, value_states)
-            return key_states, value_states
-        start = self.keys.shape[-2]
+            return self.held
+        start = self.get_seq_length()
         stop = start + key_states.shape[-2]
         if self._room is None or self._room[0].shape[-2] < stop:
+            keys_bhtd, values_bhtd = self.held
             spare = stop - start + SPARE_COLUMNS
-            self._room = _padded(self.keys, right=spare), _padded(self.values, right=spare)
-        keys, values = self._room
-        keys[:, :, start:stop], values[:, :, start:stop] = key_states, value_states
-        self.keys, self.values = keys[:, :, :stop], values[:, :, :stop]
-        return self.keys, self.values
+            self._room = _widened(keys_bhtd, right=spare), _widened(values_bhtd, right=spare)
+        keys_bhtd, values_bhtd = self._room
+        keys_bhtd[:, :, start:stop], values_bhtd[:, :, start:stop] = key_states, value_states
+        self.keys, self.values = keys_bhtd[:, :, :stop], values_bhtd[:, :, :stop]
+        return self.held
 
 
 def can_stack(config: PreTrainedConfig) -> bool:
@@ -56,7 +63,7 @@ def can_stack(config: PreTrainedConfig) -> bool:
 
 
 def new_cache(config: PreTrainedConfig) -> DynamicCache:
-    """An empty cache; roomy where the model allows it."""
+    """Make an empty cache, roomy where the model allows it."""
     cache = DynamicCache(config=config)
     if can_stack(config):
         cache.layers = [RoomyLayer() for _ in cache.layers]
@@ -64,15 +71,19 @@ def new_cache(config: PreTrainedConfig) -> DynamicCache:
 
 
 def stack(parts: Sequence[tuple[Cache, list[int]]], columns: int, config: PreTrainedConfig) -> DynamicCache:
-    """One cache of the named rows of each part, right-aligned in ``columns`` columns."""
+    """Copy the named rows of each part into one cache, right-aligned in ``columns`` columns."""
     stacked = new_cache(config)
-    for index, layer in enumerate(stacked.layers):
-        layers = [(cache.layers[index], rows) for cache, rows in parts]
+    for index, layer in enumerate(_roomy(stacked)):
+        held = [(_roomy(cache)[index].held, rows) for cache, rows in parts]
         layer.hold(
-            torch.cat([_aligned(part.keys[rows], columns) for part, rows in layers]),
-            torch.cat([_aligned(part.values[rows], columns) for part, rows in layers]),
+            torch.cat([_aligned(keys_bhtd[rows], columns) for (keys_bhtd, _), rows in held]),
+            torch.cat([_aligned(values_bhtd[rows], columns) for (_, values_bhtd), rows in held]),
         )
     return stacked
+
+
+def _roomy(cache: Cache) -> list[RoomyLayer]:
+    return cast(list[RoomyLayer], cache.layers)
 
 
 def _aligned(states_bhtd: Tensor, columns: int) -> Tensor:
@@ -80,5 +91,5 @@ def _aligned(states_bhtd: Tensor, columns: int) -> Tensor:
     return functional.pad(states_bhtd, (0, 0, columns - states_bhtd.shape[-2], 0))
 
 
-def _padded(states_bhtd: Tensor, *, right: int) -> Tensor:
+def _widened(states_bhtd: Tensor, *, right: int) -> Tensor:
     return functional.pad(states_bhtd, (0, 0, 0, right))

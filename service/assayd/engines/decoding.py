@@ -8,6 +8,7 @@ within a rounding error of each other may still change places.)
 """
 
 import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -80,6 +81,8 @@ class Decoder:
         self._tokenizer = tokenizer
         self._end_ids = end_ids
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        config = model.config.get_text_config(decoder=True)
+        self._last_position = (getattr(config, "max_position_embeddings", None) or sys.maxsize) - 1
         self.passes = self.rows = 0
 
     def run(self, jobs: list[WritingJob], joiners: Joiners[Row, Generation]) -> None:
@@ -91,7 +94,7 @@ class Decoder:
                 batch = self._stacked([batch, *self._prefilled(joiners())])
 
     def _prefilled(self, jobs: list[WritingJob]) -> Iterator[_Batch]:
-        for group in _groups(jobs):
+        for group in reading_groups(jobs):
             waiting = [job for job in group if not job.gone]
             if waiting:
                 yield self._prefill(waiting)
@@ -110,7 +113,8 @@ class Decoder:
         """Write on until it is time for rows to leave and join."""
         for _ in range(STEPS_BETWEEN_JOINS):
             batch.mask_bt = functional.pad(batch.mask_bt, (0, 1), value=1)
-            position_b1 = batch.mask_bt.sum(-1, keepdim=True) - 1
+            # A row that is done may linger past the model's last position.
+            position_b1 = (batch.mask_bt.sum(-1, keepdim=True) - 1).clamp(max=self._last_position)
             self._write(batch, self._forward(batch, batch.last_b[:, None], position_b1))
             if sum(job.gone for job in batch.jobs) * LEAVE_SHARE >= len(batch.jobs):
                 return
@@ -118,11 +122,12 @@ class Decoder:
     def _stacked(self, parts: list[_Batch]) -> _Batch | None:
         """One batch of the rows that are not done, None when all are."""
         kept = [[index for index, job in enumerate(part.jobs) if not job.gone] for part in parts]
-        if len(parts) == 1 and len(kept[0]) == len(parts[0].jobs):
-            return parts[0]
         chosen = [(part, rows) for part, rows in zip(parts, kept, strict=True) if rows]
         if not chosen:
             return None
+        first, rows = chosen[0]
+        if len(chosen) == 1 and len(rows) == len(first.jobs):
+            return first
         masks = [part.mask_bt[rows] for part, rows in chosen]
         columns = max(int(mask_bt.sum(-1).max()) for mask_bt in masks)
         return _Batch(
@@ -193,7 +198,7 @@ class Decoder:
         )
 
 
-def _groups(jobs: Sequence[WritingJob]) -> Iterator[list[WritingJob]]:
+def reading_groups(jobs: Sequence[WritingJob]) -> Iterator[list[WritingJob]]:
     """The jobs in groups of nearly one length, each to be read in one forward pass."""
     group: list[WritingJob] = []
     longest = 0

@@ -7,6 +7,7 @@ from typing import Final
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from ..domain.provenance import ModelRef
 from ..settings import EngineSettings
@@ -17,7 +18,7 @@ MODEL_FILES: Final = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in evaluation mode, its tokenizer, and its pin."""
+    """A model, its tokenizer, and its pin."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -32,26 +33,26 @@ def load(settings: EngineSettings) -> Loaded:
     """
     if settings.model is None:
         raise ValueError("the transformers engine needs a model: set `model` to a hub name or a local folder")
-    device = _device(settings.device)
-    folder = Path(settings.model).is_dir()
-    if folder and settings.revision not in (None, digest(Path(settings.model))):
+    name, device = settings.model, _device(settings.device)
+    own = digest(Path(name)) if Path(name).is_dir() else None
+    if own is not None and settings.revision not in (None, own):
         raise ValueError(
-            f"{settings.model} is not the pinned revision {settings.revision}: "
-            f"its files have the digest {digest(Path(settings.model))}"
+            f"{name} is not the pinned revision {settings.revision}: its files have the digest {own}"
         )
+    dtype = _dtype(settings.dtype, device)
+    # Standard error is for the service's log.
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            settings.model, revision=settings.revision, dtype=_dtype(settings.dtype, device)
-        )
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=settings.revision)
+        model = AutoModelForCausalLM.from_pretrained(name, revision=settings.revision, dtype=dtype)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"cannot load the model {settings.model!r}: {error}\nIs it a folder with config.json, tokenizer "
-            "and weights, or the name of a hub model that this machine can download or has in its cache?"
+            f"cannot load the model {name!r}: {error}\nIs it a folder with config.json, tokenizer and weights, "
+            "or the name of a hub model that this machine can download or has in its cache?"
         ) from error
-    commit = getattr(model.config, "_commit_hash", None) or settings.revision or "unpinned"
-    revision = digest(Path(settings.model)) if folder else commit
-    return Loaded(model.to(device).eval(), tokenizer, ModelRef(settings.model, revision))
+    revision = own or getattr(model.config, "_commit_hash", None) or settings.revision or "unpinned"
+    # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
+    return Loaded(torch.nn.Module.to(model, device), tokenizer, ModelRef(name, revision))
 
 
 def digest(folder: Path) -> str:

@@ -28,7 +28,7 @@ def pick(logits_bv: Tensor, samplings: Sequence[Sampling], uniforms: Sequence[fl
 
 def _draw(logits_nv: Tensor, temperature_n1: Tensor, top_p_n1: Tensor, uniform_n1: Tensor) -> Tensor:
     probabilities_nv = (logits_nv.double() / temperature_n1).softmax(-1)
-    descending_nv, order_nv = probabilities_nv.sort(-1, descending=True, stable=True)
+    descending_nv, order_nv = probabilities_nv.sort(dim=-1, descending=True, stable=True)
     # The nucleus: the fewest of the likeliest tokens that together reach top_p, and at least one.
     outside_nv = descending_nv.cumsum(-1) - descending_nv >= top_p_n1
     outside_nv[:, 0] = False

@@ -1,0 +1,191 @@
+"""Asks a server that speaks OpenAI's chat completions: vLLM, SGLang, a provider, or the policy's own server."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Self
+
+import httpx
+import stamina
+
+from ..domain.failure import AnnotationFailed, FailureKind
+from ..domain.ports import Deadline, FinishReason, Generation, Sampling
+from ..domain.provenance import ModelRef, Usage
+from ..domain.rollout import Message
+from ..settings import EngineSettings
+
+ATTEMPTS: Final = 6
+READY_TIMEOUT_S: Final = 2.0
+MAX_CONNECTIONS: Final = 256
+WORTH_RETRYING: Final = {408, 409, 429}
+UNPINNED: Final = "unpinned"
+TOO_LONG: Final = ("context length", "context_length", "context size", "context window", "max_new_tokens")
+"""What servers write, in lower case, of a prompt that does not fit in."""
+
+
+class _Unavailable(Exception):
+    """No answer this time; another attempt may get one, after ``wait_s`` if the server named a time."""
+
+    def __init__(self, detail: str, wait_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """Says to stamina whether to try again, and when, inside the deadline."""
+
+    deadline: Deadline
+
+    def __call__(self, error: Exception) -> bool | float:
+        if not isinstance(error, _Unavailable):
+            return False
+        if error.wait_s is None:
+            return True
+        return error.wait_s if error.wait_s < self.deadline.remaining_s else False
+
+
+class OpenAIEngine:
+    """A model behind HTTP."""
+
+    def __init__(self, base_url: str, model: ModelRef, *, api_key: str | None = None) -> None:
+        self.model = model
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+            # The deadline of each call is the only timeout.
+            timeout=None,  # noqa: S113
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            trust_env=False,
+        )
+
+    @classmethod
+    async def open(cls, settings: EngineSettings) -> Self:
+        """Open without calling the server. Raises ``ValueError`` when the settings lack its address or model."""
+        if settings.base_url is None or settings.model is None:
+            raise ValueError(
+                "the openai engine needs `base_url` (such as http://localhost:8000/v1) and `model` "
+                "(the name the server knows it by)"
+            )
+        key = None if settings.api_key is None else settings.api_key.get_secret_value()
+        ref = ModelRef(settings.model, settings.revision or UNPINNED)
+        return cls(settings.base_url, ref, api_key=key)
+
+    async def ready(self) -> bool:
+        """Whether the server answers at all; one that does not list its models is alive too."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                response = await self._client.get("models")
+        except (httpx.HTTPError, TimeoutError):
+            return False
+        return response.status_code < 500
+
+    async def close(self) -> None:
+        """Close the connections; safe to call twice."""
+        await self._client.aclose()
+
+    async def generate(
+        self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
+    ) -> Generation:
+        """Ask the server, again after a passing failure, until the deadline."""
+        if deadline.passed:
+            raise AnnotationFailed(
+                FailureKind.PAST_DEADLINE, "the deadline passed before the server was asked"
+            )
+        body = self._body(messages, sampling)
+        try:
+            async with asyncio.timeout(deadline.remaining_s):
+                # The prompt stays out of stamina's arguments, because its hooks log them.
+                async for attempt in stamina.retry_context(_Retry(deadline), attempts=ATTEMPTS, timeout=None):
+                    with attempt:
+                        return _generation(await self._post(body))
+        except TimeoutError:
+            raise AnnotationFailed(
+                FailureKind.PAST_DEADLINE, f"{self.model.name} had not answered when the deadline passed"
+            ) from None
+        except _Unavailable as error:
+            raise self._given_up(error) from error
+        raise AssertionError("a retry context ends by returning or raising")
+
+    def _body(self, messages: tuple[Message, ...], sampling: Sampling) -> dict[str, Any]:
+        body = {
+            "model": self.model.name,
+            "messages": [{"role": str(turn.role), "content": turn.content} for turn in messages],
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
+        }
+        return {name: value for name, value in body.items() if value is not None}
+
+    async def _post(self, body: dict[str, Any]) -> httpx.Response:
+        try:
+            response = await self._client.post("chat/completions", json=body)
+        except httpx.TransportError as error:
+            raise _Unavailable(f"{type(error).__name__}: {error}") from error
+        if response.status_code in WORTH_RETRYING or response.status_code >= 500:
+            raise _Unavailable(f"status {response.status_code}", _retry_after_s(response))
+        if not response.is_success:
+            raise _refusal(response)
+        return response
+
+    def _given_up(self, error: _Unavailable) -> AnnotationFailed:
+        server = f"{self.model.name} at {self._client.base_url}"
+        if error.wait_s is not None:
+            return AnnotationFailed(
+                FailureKind.PAST_DEADLINE,
+                f"{server}: {error}, and to ask again in {error.wait_s:g} s is past the deadline",
+            )
+        return AnnotationFailed(
+            FailureKind.ENGINE, f"{server}: {error}, after {ATTEMPTS} attempts. Is it running?"
+        )
+
+
+def _refusal(response: httpx.Response) -> AnnotationFailed:
+    """Translate a status that no second attempt would change."""
+    said = response.text
+    match response.status_code:
+        case 401 | 403:
+            advice = "check `api_key`"
+        case 404:
+            advice = "check `base_url` and `model`"
+        case 400 | 413 | 422 if any(phrase in said.lower() for phrase in TOO_LONG):
+            return AnnotationFailed(
+                FailureKind.TOO_LONG, f"the prompt is too long for the server: {said[:300]}"
+            )
+        case _:
+            advice = "the server refused the request"
+    return AnnotationFailed(FailureKind.ENGINE, f"status {response.status_code}, {advice}: {said[:300]}")
+
+
+def _generation(response: httpx.Response) -> Generation:
+    try:
+        answer = response.json()
+        choice = answer["choices"][0]
+        text, finish = choice["message"].get("content"), choice.get("finish_reason")
+        usage = answer.get("usage") or {}
+        cost = Usage(1, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise AnnotationFailed(
+            FailureKind.ENGINE, f"the server's answer is no chat completion ({type(error).__name__})"
+        ) from error
+    if not isinstance(text, str):
+        raise AnnotationFailed(
+            FailureKind.ENGINE,
+            f"the critic returned no text (finish_reason {finish!r}): a refusal, a tool call, or all of "
+            "`max_tokens` spent on reasoning",
+        )
+    return Generation(text, FinishReason.LENGTH if finish == "length" else FinishReason.STOP, cost)
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Seconds or a date, as RFC 9110 section 10.2.3 has it; None when absent or unreadable."""
+    value = response.headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
