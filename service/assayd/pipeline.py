@@ -11,13 +11,13 @@ import structlog
 
 from .admission import Admission
 from .domain.failure import AnnotationFailed, Failure, FailureKind
-from .domain.ports import Annotator, Deadline, Store
+from .domain.ports import Annotation, Annotator, Deadline, Store
 from .domain.provenance import Provenance, Usage
 from .domain.rollout import Rollout
 from .flights import Flights
 from .telemetry import Telemetry
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Annotation)
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Pipeline:
         self._store = store
         self._admission = admission
         self._telemetry = telemetry
-        self._flights: Flights[_Outcome[object]] = Flights()
+        self._flights: Flights[_Outcome[Annotation]] = Flights()
 
     async def run(
         self,
@@ -108,9 +108,10 @@ class Pipeline:
     async def _share(
         self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
-        async def annotate_and_remember() -> _Outcome[object]:
+        async def annotate_and_remember() -> _Outcome[Annotation]:
             outcome = await self._annotate(annotator, rollout, deadline)
-            await self._store.put(key, msgspec.msgpack.encode(outcome.annotation))
+            if not outcome.annotation.transient:
+                await self._store.put(key, msgspec.msgpack.encode(outcome.annotation))
             return _Outcome(outcome.annotation, outcome.usage)
 
         while True:

@@ -6,8 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from . import __version__
@@ -19,15 +18,13 @@ from .domain.failure import Failure, FailureKind, Rejected
 from .domain.ports import Generates, Store
 from .domain.provenance import ModelRef
 from .domain.rollout import Completion
-from .engines import ENGINES
+from .engines import ENGINES, POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
 from .settings import EngineName, EngineSettings, Settings
 from .stores import STORES
 from .telemetry import Telemetry
-
-POCKET_CRITIC: Final = Path(__file__).parent / "pocket" / "critic"
 
 
 class Runtime:

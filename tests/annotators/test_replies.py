@@ -27,6 +27,7 @@ def quotes(reading: Reading) -> list[tuple[str, str]]:
         ("<think>\nToxic Span 1: not this\n</think>\n\nToxic Span 1: idiot", ["idiot"]),
         ("Toxic Span 1: idiot\nNone identified", ["idiot"]),
         ("Toxic Span 1:\nToxic Span 2: idiot", ["idiot"]),
+        ('Toxic Span 1: "idiot" (Label: Insult)', ["idiot"]),
     ],
 )
 def test_toxic_spans(text, expected):

@@ -219,6 +219,13 @@ async def test_steps(judge):
     assert "[0] 2+3=5\n[1] 5*2=12\n[2] so 12" in trial.engine.question
 
 
+async def test_many_steps_follow(judge):
+    """However many steps follow, there are at most `max_spans` spans for them, and all of them pay."""
+    trial = await judge("math-steps", ["x\n"] * 9, '[0] "x" | y | wrong', max_spans=3)
+    assert [span.span for span in trial.annotation.spans] == [Span(0, 1), Span(2, 3), Span(4, 5), Span(6, 17)]
+    assert trial.annotation.intrinsic == (-0.5, *[-0.25] * 8)
+
+
 async def test_wrong_step_without_its_claim(judge):
     """A claim that is not in its step, although elsewhere, means the whole step."""
     trial = await judge("math-steps", STEPS, '[0] "2+3=5" | | correct\n[1] "so" | 10 | wrong')

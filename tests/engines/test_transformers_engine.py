@@ -40,6 +40,7 @@ SIZE = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hid
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 512}
 PLAIN: dict[str, Any] = {"initializer_range": 0.3, "eos_token_id": 0, "bos_token_id": None, "pad_token_id": 1}
 SHAPE: dict[str, Any] = SIZE | HEADS | PLAIN
+GPT2 = {"vocab_size": 320, "n_embd": 64, "n_layer": 2, "n_head": 2, **PLAIN}
 POISON = 300
 """An id that the tokenizer never gives."""
 
@@ -329,17 +330,15 @@ async def test_what_does_not_fit_is_too_long(engine: TransformersEngine, folder:
 
 
 async def test_a_full_context_is_no_danger_to_others(tokenizer: PreTrainedTokenizerFast) -> None:
-    """A row that has filled the model's last position may wait for its company to finish."""
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=2, n_positions=64))
-    engine = _engine(model, tokenizer)
-    lengths = [len(tokenizer(text)["input_ids"]) for text in ("the cat " * 5, "the")]
-    answers = await asyncio.gather(
-        _ask(engine, "the cat " * 5, 64 - lengths[0]),
-        *(_ask(engine, "the", 64 - lengths[1]) for _ in range(8)),
-    )
-    assert {sum((answer.usage.prompt_tokens, answer.usage.completion_tokens)) for answer in answers} == {64}
-    assert engine.decoder.passes == 2 + 64 - lengths[1] - 1, "nothing failed and was tried again"
-    await engine.close()
+    """A row that has filled the model's last position may linger until the others are done."""
+    model = GPT2LMHeadModel(GPT2Config(**GPT2, n_positions=64)).eval()
+    decoder = decoding.Decoder(model, tokenizer, frozenset())
+    lengths = [10, *[1] * 8]
+    rows = [decoding.Row([5] * length, Sampling(64 - length)) for length in lengths]
+    jobs = [decoding.Job(row, 64, Deadline.after(30)) for row in rows]
+    await asyncio.to_thread(decoder.run, jobs, list)
+    written = [(await job.result()).usage.completion_tokens for job in jobs]
+    assert written == [64 - length for length in lengths]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,17 @@ def test_failures_are_not_remembered(service: httpx.Client, critic: Any) -> None
     assert service.post("/score/token", json=request).json()["results"][0]["status"] == "ok"
 
 
+def test_zeros_that_stand_in_for_a_failed_critic_are_not_remembered(
+    service: httpx.Client, critic: Any
+) -> None:
+    """Compat forgives a critic that said nothing, but asks it again the next time."""
+    request = body({**ITEM, "prompt": "outage"}, mode="compat")
+    critic.reply = None
+    assert service.post("/score/token", json=request).json()["results"][0]["rewards"] == [0.0, 0.0]
+    critic.reply = "Toxic Span 1: you rat"
+    assert service.post("/score/token", json=request).json()["results"][0]["rewards"] == [-0.5, -0.5]
+
+
 def test_unseeded_sampling_is_not_remembered_and_seeded_is(service: httpx.Client, critic: Any) -> None:
     """Two samples are two answers, unless a seed makes them the same."""
     for options, calls in (({"temperature": 0.7}, 2), ({"temperature": 0.7, "seed": 3}, 1)):

@@ -6,11 +6,14 @@ as judged only when the critique faults something of it outside of the imitation
 """
 
 import re
+from bisect import bisect_right
+from collections.abc import Callable
 from typing import Final
 
 from ..domain.text import Span
+from .views import View
 
-_NONE: Final = r"\bNone identified\b[^\w\n]*$"
+_NONE: Final = r"(?i:^[^\w\n]*none[^\w\n]*$|\bnone identified\b[^\w\n]*$)"
 _TOXIC: Final = re.compile(rf"(?i:\bToxic Span \d+ *:).*|{_NONE}", re.MULTILINE)
 _SUMMARY: Final = re.compile(rf"(?i:\bSpan \d+ *:|\(Label:).*|{_NONE}", re.MULTILINE)
 _SENTIMENT: Final = re.compile(
@@ -46,6 +49,12 @@ def steps(text: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
+def imitated_spans(imitations: Callable[[str], tuple[Span, ...]], text: str) -> tuple[Span, ...]:
+    """What ``imitations`` finds in a text, invisible characters notwithstanding, as ``widened`` spans."""
+    view = View.of(text).folded_unicode()
+    return widened(tuple(view.origin(span.start, span.end) for span in imitations(view.text)), text)
+
+
 def widened(spans: tuple[Span, ...], text: str) -> tuple[Span, ...]:
     """Imitations with the whitespace around them; those that then touch are one."""
     found: list[Span] = []
@@ -62,8 +71,14 @@ def widened(spans: tuple[Span, ...], text: str) -> tuple[Span, ...]:
 
 
 def outside(spans: tuple[Span, ...], imitated: tuple[Span, ...]) -> tuple[Span, ...]:
-    """Those of ``spans`` that lie in no imitation."""
-    return tuple(span for span in spans if not any(span.overlap(other) == len(span) for other in imitated))
+    """Those of ``spans`` that lie in no imitation; ``imitated`` as ``widened`` leaves them."""
+    starts = [other.start for other in imitated]
+
+    def imitates(span: Span) -> bool:
+        before = bisect_right(starts, span.start)
+        return before > 0 and span.end <= imitated[before - 1].end
+
+    return tuple(span for span in spans if not imitates(span))
 
 
 def _matches(pattern: re.Pattern[str], text: str) -> tuple[Span, ...]:

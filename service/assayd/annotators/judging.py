@@ -12,7 +12,7 @@ from ..domain.text import Span
 from .compat import RELEASED, Released, substring_values, token_texts
 from .exhibit import Exhibit
 from .grammars import Grammar
-from .imitation import outside, widened
+from .imitation import imitated_spans, outside
 from .marking import Marker
 from .options import Matching, Mode, Settled
 from .reading import Outcome, Reply
@@ -56,7 +56,7 @@ class Judge:
     def case(self, rollout: Rollout) -> Case:
         """Lay a rollout before the critic."""
         text = rollout.completion.text
-        imitated = widened(self.grammar.imitations(text), text) if self.mode is Mode.STRICT else ()
+        imitated = imitated_spans(self.grammar.imitations, text) if self.mode is Mode.STRICT else ()
         return Case(rollout.completion, Exhibit.of(rollout, self.options), imitated)
 
     def vote(self, case: Case, said: Generation, index: int) -> Vote:

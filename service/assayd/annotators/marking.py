@@ -32,6 +32,7 @@ class Marker:
         self._imitated = imitated
         self._vote = vote
         self._text = self._haystack(exhibit.completion)
+        self._joined = self._haystack(View.of(exhibit.prompt.text + exhibit.completion.text))
         self._taken: Counter[tuple[Span, ...]] = Counter()
 
     def mark_quotes(self, remarks: Sequence[Remark]) -> tuple[MarkedSpan, ...]:
@@ -61,8 +62,15 @@ class Marker:
             match, spans = self._place_in_step(remark, steps[remark.step])
             yield self._mark(remark, match, spans[0] if spans else None)
             if remark.label == WRONG:
-                for later in steps[remark.step + 1 :]:
-                    yield self._mark(Remark("", FOLLOWS), Match.STEP, _words_of(later))
+                yield from self._following(steps[remark.step + 1 :])
+
+    def _following(self, steps: Sequence[View]) -> Iterator[MarkedSpan]:
+        """Each of these steps; what is beyond ``max_spans`` of them as one span to the end."""
+        spans = [_words_of(step) for step in steps]
+        limit = self._options.max_spans - 1
+        rest = [Span(spans[limit].start, spans[-1].end)] if len(spans) > limit else []
+        for span in (*spans[:limit], *rest):
+            yield self._mark(Remark("", FOLLOWS), Match.STEP, span)
 
     def _place_in_step(self, remark: Remark, step: View) -> Found:
         match, spans = (
@@ -97,12 +105,11 @@ class Marker:
 
     def _place_in_prompt(self, quote: str) -> Found:
         """A quote that crosses into the completion is clipped; one of the prompt alone is dropped."""
-        prompt, completion = self._exhibit.prompt, self._exhibit.completion
-        edge = len(prompt.text)
-        match, spans = self._haystack(View.of(prompt.text + completion.text)).find(quote)
+        edge = len(self._exhibit.prompt.text)
+        match, spans = self._joined.find(quote) if edge else (Match.NOT_FOUND, ())
         crossing = [span.end - edge for span in spans if span.end > edge]
         if crossing and self._options.text_to_critic is Layout.QUERY_RESPONSE:
-            return match, (completion.origin(0, crossing[0]),)
+            return match, (self._exhibit.completion.origin(0, crossing[0]),)
         return (Match.IN_PROMPT if spans else Match.NOT_FOUND), ()
 
     def _mark(self, remark: Remark, match: Match, span: Span | None) -> MarkedSpan:

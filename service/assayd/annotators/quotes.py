@@ -38,9 +38,15 @@ class Haystack:
         self._ellipsis = ellipsis
         self._rungs = _RUNGS if fuzzy else _RUNGS[:1]
         self._views = [shown]
+        self._found: dict[str, Found] = {}
 
     def find(self, quote: str) -> Found:
         """Where the quote occurs, left to right, on the first rung that has it; else ``NOT_FOUND``."""
+        if quote not in self._found:
+            self._found[quote] = self._search(quote)
+        return self._found[quote]
+
+    def _search(self, quote: str) -> Found:
         for level, (match, _) in enumerate(self._rungs):
             if places := _on_words(self._view(level), self._folded(quote, level)):
                 return match, self._origins(level, places)

@@ -1,11 +1,13 @@
 """What a reply of the critic turned out to be: the words that the reply grammars share."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from ..domain.annotation import Polarity, Remark
 
+_LABEL: Final = re.compile(r"\s*\(Label: [^()]*\)\W*$", re.IGNORECASE)
 _PAIRS: Final = ('""', "''", "“”", "‘’", "«»", "``", "**")
 
 
@@ -72,5 +74,8 @@ def bare(quote: str) -> str:
 
 
 def remark(quote: str, label: str, polarity: Polarity = Polarity.NEGATIVE) -> Remark:
-    """A remark that says no more than which span is meant and what it is called."""
-    return Remark(bare(quote), label, polarity=polarity)
+    """A remark that says no more than which span is meant and what it is called.
+
+    A label behind the quote, which some models add to every span, is not part of it.
+    """
+    return Remark(bare(_LABEL.sub("", quote)), label, polarity=polarity)

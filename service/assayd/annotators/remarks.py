@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from ..domain.annotation import Polarity, Remark
@@ -11,7 +12,7 @@ from .reading import Outcome, Reading, Reply, bare
 
 _DECODER: Final = json.JSONDecoder()
 _FENCES: Final = re.compile(r"```(?:json)?", re.IGNORECASE)
-_OPENING: Final = re.compile(r'\{\s*"remarks"\s*:')
+_KEY: Final = re.compile(r'"remarks"\s*:')
 _LIST: Final = re.compile(r'"remarks"\s*:\s*\[')
 _EXPECTED: Final = 'one JSON object {"remarks": [{"quote", "label", "severity", "reason"}]} and nothing else'
 
@@ -37,9 +38,10 @@ def read_remarks(reply: Reply) -> Reading:
 def verdict_spans(text: str) -> tuple[Span, ...]:
     """Where a text holds, or begins, an object of this grammar."""
     whole = [span for span, value in _objects(text) if "remarks" in value]
-    ends = {span.start: span.end for span in whole}
-    begun = [Span(match.start(), len(text)) for match in _OPENING.finditer(text) if match.start() not in ends]
-    return tuple(sorted({*whole, *begun}))
+    edges = [0, *(edge for span in whole for edge in (span.start, span.end)), len(text)]
+    gaps = zip(edges[::2], edges[1::2], strict=True)
+    begun = (match.start() for start, end in gaps if (match := _KEY.search(text, start, end)))
+    return tuple(sorted((*whole, *(Span(start, len(text)) for start in islice(begun, 1)))))
 
 
 def _read_cut(reply: Reply) -> Reading:

@@ -8,7 +8,17 @@ from typing import Protocol, Self, TypeVar
 from .provenance import ModelRef, Recipe, Usage
 from .rollout import Message, Rollout
 
-A_co = TypeVar("A_co", covariant=True)
+
+class Annotation(Protocol):
+    """What an annotator makes of one rollout."""
+
+    @property
+    def transient(self) -> bool:
+        """Whether it holds for this moment only, so that nobody may remember it."""
+        ...
+
+
+A_co = TypeVar("A_co", bound=Annotation, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)

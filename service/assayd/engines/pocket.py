@@ -1,15 +1,13 @@
 """The critic that travels inside the package: small weights, CPU, no network."""
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Final, Self
 
 from ..domain.provenance import ModelRef
 from ..settings import EngineSettings
+from . import POCKET_CRITIC
 from .transformers import TransformersEngine
 
 NAME: Final = "assay/pocket-critic"
-WEIGHTS: Final = Path(str(files("assayd"))) / "pocket" / "critic"
 
 
 class PocketEngine(TransformersEngine):
@@ -23,7 +21,7 @@ class PocketEngine(TransformersEngine):
                 "the pocket engine hosts the critic inside the package only: "
                 "to host another model set `engine` to transformers"
             )
-        own = settings.model_copy(update={"model": str(WEIGHTS), "device": "cpu", "dtype": "float32"})
+        own = settings.model_copy(update={"model": str(POCKET_CRITIC), "device": "cpu", "dtype": "float32"})
         engine = await super().open(own)
         engine.model = ModelRef(NAME, engine.model.revision)
         return engine

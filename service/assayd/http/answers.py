@@ -27,10 +27,14 @@ class WireProvenance(msgspec.Struct, frozen=True):
 
 
 class WireSpan(Answer, frozen=True):
-    """A remark of the critic; the places are absent where `match` says it was not found."""
+    """A remark of the critic; the places are absent where `match` says it was not found.
+
+    `vote` is the critique that said so, left out for the first one.
+    """
 
     text: str
     label: str
+    polarity: str
     reward: float
     match: str
     start: int | None = None
@@ -38,6 +42,7 @@ class WireSpan(Answer, frozen=True):
     token_start: int | None = None
     token_end: int | None = None
     reason: str | None = None
+    vote: int = 0
 
 
 class WireFailure(Answer, frozen=True):
@@ -157,6 +162,7 @@ def _span_answer(marked: MarkedSpan) -> WireSpan:
     return WireSpan(
         text=marked.text,
         label=marked.label,
+        polarity=marked.polarity,
         reward=marked.reward,
         match=marked.match,
         start=None if span is None else span.start,
@@ -164,6 +170,7 @@ def _span_answer(marked: MarkedSpan) -> WireSpan:
         token_start=None if segment is None else segment.start,
         token_end=None if segment is None else segment.end,
         reason=marked.reason,
+        vote=marked.vote,
     )
 
 
