@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assayd.domain.text import Alignment, Overlap, Segment, Span, Unaligned
+from assayd.domain.text import Alignment, Segment, Span, Unaligned
 
 
 def align(text: str, *offsets: tuple[int, int]) -> Alignment:
@@ -69,18 +69,6 @@ def test_there_and_back_keeps_every_token_with_text(data: st.DataObject) -> None
     assert bool(span) == bool(solid)
 
 
-@given(st.data())
-def test_overlaps_are_the_tokens_own_characters(data: st.DataObject) -> None:
-    """Overlaps name each token that owns a character of the span, with exact counts."""
-    alignment = data.draw(alignments())
-    span = data.draw(spans_of(alignment))
-    assert list(alignment.overlaps(span)) == [
-        Overlap(index, own.overlap(span), len(own))
-        for index, own in enumerate(alignment.token_spans)
-        if own.overlap(span)
-    ]
-
-
 @given(alignments())
 def test_neighbouring_spans_make_neighbouring_segments(alignment: Alignment) -> None:
     """Reading character by character, segments never go backwards nor leave out a token with text."""
@@ -96,8 +84,6 @@ def test_u1_the_span_after_an_emoji() -> None:
     assert "Ok 👍 bad".index("bad") == 5
     assert alignment.segment_of(Span(5, 8)) == Segment(3, 4)
     assert alignment.segment_of(Span(3, 4)) == Segment(1, 3)
-    assert list(alignment.overlaps(Span(3, 5))) == [Overlap(1, 1, 2), Overlap(2, 1, 1), Overlap(3, 1, 4)]
-    assert next(alignment.overlaps(Span(5, 8))).fraction == 0.75
 
 
 def test_a_gap_belongs_to_the_token_after_it() -> None:
@@ -105,7 +91,6 @@ def test_a_gap_belongs_to_the_token_after_it() -> None:
     alignment = align("  a  b ", (2, 3), (5, 6))
     segments = [alignment.segment_of(Span(at, at + 1)) for at in range(7)]
     assert segments == [Segment(0, 1)] * 3 + [Segment(1, 2)] * 4
-    assert list(alignment.overlaps(Span(3, 5))) == []
 
 
 def test_a_special_token_may_stand_inside_a_character() -> None:

@@ -161,7 +161,7 @@ async def test_items_join_a_run_beside_those_unanswered() -> None:
         started.set()
         arrived.wait(timeout=10)
         jobs[0].answer(0)
-        while newcomers := joiners():
+        while newcomers := joiners(1):
             joined.append([job.item for job in newcomers])
             for job in newcomers:
                 job.answer(job.item)

@@ -28,7 +28,6 @@ from assayd.domain.ports import Deadline, FinishReason, Generation, Sampling
 from assayd.domain.provenance import ModelRef, Usage
 from assayd.domain.rollout import Message, Role
 from assayd.engines import decoding
-from assayd.engines.attention_cache import can_stack
 from assayd.engines.loading import Loaded, digest
 from assayd.engines.pocket import PocketEngine
 from assayd.engines.token_choice import pick
@@ -256,10 +255,21 @@ async def test_a_short_text_does_not_wait_for_a_long_one(engine: TransformersEng
 class PoisonLlama(LlamaForCausalLM):
     """A model that breaks on one token, as real ones do on inputs nobody tried."""
 
-    def forward(self, input_ids: torch.Tensor | None = None, **kwargs: Any) -> Any:
+    def forward(
+        self, input_ids: torch.Tensor | None = None, position_ids: torch.Tensor | None = None, **kwargs: Any
+    ) -> Any:
         """Raise on a prompt with the poison, else do as any Llama does."""
         if input_ids is not None and input_ids.shape[-1] > 1 and (input_ids == POISON).any():
             raise ArithmeticError("poison")
+        return super().forward(input_ids=input_ids, position_ids=position_ids, **kwargs)
+
+
+class CountingLlama(LlamaForCausalLM):
+    """A model that counts positions by itself, so that padding would shift them."""
+
+    def forward(self, input_ids: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """Do as any Llama does that is told no positions."""
+        assert "position_ids" not in kwargs
         return super().forward(input_ids=input_ids, **kwargs)
 
 
@@ -336,13 +346,13 @@ async def test_a_full_context_is_no_danger_to_others(tokenizer: PreTrainedTokeni
     lengths = [10, *[1] * 8]
     rows = [decoding.Row([5] * length, Sampling(64 - length)) for length in lengths]
     jobs = [decoding.Job(row, 64, Deadline.after(30)) for row in rows]
-    await asyncio.to_thread(decoder.run, jobs, list)
+    await asyncio.to_thread(decoder.run, jobs, lambda at_least: [])
     written = [(await job.result()).usage.completion_tokens for job in jobs]
     assert written == [64 - length for length in lengths]
 
 
 @pytest.mark.parametrize(
-    ("model", "stackable"),
+    ("model", "shares"),
     [
         (
             lambda: GPT2LMHeadModel(
@@ -351,21 +361,22 @@ async def test_a_full_context_is_no_danger_to_others(tokenizer: PreTrainedTokeni
             1,
         ),
         (lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=8)), 1),
+        (lambda: CountingLlama(LlamaConfig(**SHAPE)), 0),
         (lambda: Lfm2ForCausalLM(Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"])), 0),
     ],
-    ids=["learned positions", "sliding window", "recurrent state"],
+    ids=["learned positions", "sliding window", "positions of its own", "recurrent state"],
 )
-async def test_other_architectures(model: Any, stackable: int, tokenizer: PreTrainedTokenizerFast) -> None:
+async def test_other_architectures(model: Any, shares: int, tokenizer: PreTrainedTokenizerFast) -> None:
     """Positions, windows and states come out as in ``model.generate``; who cannot share a batch runs alone."""
     torch.manual_seed(1)
     built = model().eval()
-    assert can_stack(built.config) == bool(stackable)
     engine = _engine(built, tokenizer)
+    assert engine.decoder.can_share == bool(shares)
     answers = await asyncio.gather(*(_ask(engine, text, 20) for text in PROMPTS[:6]))
     assert [answer.text for answer in answers] == [
         _reference(built, tokenizer, text, 20)[1] for text in PROMPTS[:6]
     ]
-    if not stackable:
+    if not shares:
         assert engine.decoder.rows == sum(answer.usage.completion_tokens for answer in answers)
     await engine.close()
 
@@ -429,16 +440,3 @@ async def test_the_embedded_critic_opens() -> None:
     await engine.close()
     with pytest.raises(ValueError, match="set `engine` to transformers"):
         await PocketEngine.open(EngineSettings(model="another"))
-
-
-def test_groups_waste_little() -> None:
-    """Prompts read together are of nearly one length, and none is forgotten."""
-    lengths = [1, 2, 300, 40, 41, 39, 300, 299, 2000, 7]
-    jobs = [
-        decoding.Job(decoding.Row([0] * length, Sampling(1)), length, Deadline.after(9)) for length in lengths
-    ]
-    groups = [[job.size for job in group] for group in decoding.reading_groups(jobs)]
-    assert sorted(size for group in groups for size in group) == sorted(lengths)
-    for group in groups:
-        assert max(group) * len(group) <= max(decoding.PREFILL_TOKENS, max(group))
-        assert sum(max(group) - size for size in group) <= decoding.PASS_COSTS_TOKENS * len(group)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import pytest
+
 from assay_training.corpora import attacks, insults, opinions, stories, words
 from assay_training.corpora.items import Split
 
@@ -16,7 +17,6 @@ _TABLES: dict[str, Mapping[Split, Sequence[str]]] = {
     "times": stories.TIMES,
     "shares": stories.SHARE,
     "groups": stories.GROUPS,
-    "comparisons": stories.MORE_THAN,
     "together": stories.TOGETHER,
     "questions": stories.QUESTION,
     "remarks": stories.REMARKS,

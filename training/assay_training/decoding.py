@@ -12,14 +12,23 @@ from transformers import LlamaForCausalLM
 
 from .corpora.items import Domain, GoldSpan, Item, Label
 from .pocket_prompt import END, PAD, render
+from .pocket_tokenizer import token_id
 
 _STEP = re.compile(r'\[(\d+)\] "(.*)" \| .* \| (correct|wrong)')
-_HEADERS = {"Identified Positive Text Span:": Label.POSITIVE, "Identified Negative Text Span:": Label.NEGATIVE}
+_HEADERS = {
+    "Identified Positive Text Span:": Label.POSITIVE,
+    "Identified Negative Text Span:": Label.NEGATIVE,
+}
 
 
 @torch.inference_mode()
 def replies(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, items: Sequence[Item], *, max_tokens: int = 320, batch_size: int = 100
+    model: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    items: Sequence[Item],
+    *,
+    max_tokens: int = 320,
+    batch_size: int = 100,
 ) -> list[str]:
     """The greedy reply to each item, in order."""
     answers = [""] * len(items)
@@ -36,12 +45,17 @@ def replies(
 def _greedy(
     model: LlamaForCausalLM, tokenizer: Tokenizer, prompts: list[list[int]], max_tokens: int
 ) -> list[list[int]]:
-    end, pad = tokenizer.token_to_id(END), tokenizer.token_to_id(PAD)
+    end, pad = token_id(tokenizer, END), token_id(tokenizer, PAD)
     longest = max(map(len, prompts))
     ids_bt = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask_bt = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    output_bt = model.generate(
-        ids_bt, attention_mask=mask_bt, max_new_tokens=max_tokens, do_sample=False, eos_token_id=end, pad_token_id=pad
+    output_bt = model.generate(  # type: ignore[misc]
+        ids_bt,
+        attention_mask=mask_bt,
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        eos_token_id=end,
+        pad_token_id=pad,
     )
     new = [row[longest:].tolist() for row in output_bt]
     return [row[: row.index(end)] if end in row else row for row in new]

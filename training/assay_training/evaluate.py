@@ -9,7 +9,7 @@ callable from item to spans, sync or async: the model directly, or a service ove
 import asyncio
 import inspect
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -21,7 +21,7 @@ from .corpora.toxicity import toxicity_items
 Spans = Sequence[GoldSpan]
 Critic = Callable[[Item], Spans | Awaitable[Spans]]
 HELD_OUT_SEED = 20_000
-_SOURCES = {
+_SOURCES: dict[Domain, Callable[..., Iterator[Item]]] = {
     Domain.ARITHMETIC: arithmetic_items,
     Domain.SENTIMENT: sentiment_items,
     Domain.TOXICITY: toxicity_items,
@@ -76,7 +76,9 @@ class _Counts:
         )
 
 
-def held_out(domain: Domain, count: int = 1000, *, seed: int = HELD_OUT_SEED, attacked: float = 0.0) -> list[Item]:
+def held_out(
+    domain: Domain, count: int = 1000, *, seed: int = HELD_OUT_SEED, attacked: float = 0.0
+) -> list[Item]:
     """Items of the held-out split: names, objects and templates that training never saw."""
     return list(islice(_SOURCES[domain](seed, Split.HELD_OUT, attacked=attacked), count))
 
@@ -104,7 +106,9 @@ def tabulate(judged: Iterable[tuple[Item, Spans]]) -> dict[str, Figures]:
 
 def as_rows(figures: dict[str, Figures]) -> dict[str, dict[str, float]]:
     """Rounded numbers for a report or a model card."""
-    return {key: {name: round(value, 4) for name, value in asdict(row).items()} for key, row in figures.items()}
+    return {
+        key: {name: round(value, 4) for name, value in asdict(row).items()} for key, row in figures.items()
+    }
 
 
 def _places(spans: Iterable[GoldSpan]) -> set[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""What the embedded critic is shown, and when: the three domains, short items first, cut into batches of like length."""
+"""What the embedded critic is shown, and when: three domains, short items first, in batches of like length."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +13,19 @@ from .corpora.arithmetic import arithmetic_items
 from .corpora.items import Item, Split
 from .corpora.sentiment import sentiment_items
 from .corpora.toxicity import toxicity_items
-from .pocket_prompt import END, PAD, render
+from .pocket_prompt import END, PAD, render, render_prompted
+from .pocket_tokenizer import token_id
 
 ATTACKED = 0.2
+# Mostly wrong results: where claims are mostly right, a model copies them and never learns to compute.
+SLIPS = (8, 1, 1, 1)
 _POOL = 512
 _IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Shares of the sources until this part of the training (0 to 1) is done."""
+    """Shares of the sources until this part of the course (0 to 1) is done."""
 
     until: float
     terse: float
@@ -32,12 +35,40 @@ class Stage:
     toxicity: float
 
 
-CURRICULUM = (
-    Stage(0.10, terse=0.90, short=0.00, full=0.00, sentiment=0.05, toxicity=0.05),
-    Stage(0.25, terse=0.45, short=0.35, full=0.00, sentiment=0.10, toxicity=0.10),
-    Stage(0.50, terse=0.15, short=0.30, full=0.25, sentiment=0.16, toxicity=0.14),
-    Stage(1.00, terse=0.06, short=0.14, full=0.50, sentiment=0.17, toxicity=0.13),
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A part of the training: its stages, and how its texts are made.
+
+    `prompted` shows the prompt in every domain. `jumbled` is the share of clauses of random words in the reviews and
+    insults, `strange` the share of made-up words in jumbles.
+    """
+
+    stages: tuple[Stage, ...]
+    prompted: bool
+    jumbled: float
+    strange: float
+
+
+FIRST = Course(
+    stages=(
+        Stage(0.15, terse=0.50, short=0.00, full=0.00, sentiment=0.28, toxicity=0.22),
+        Stage(0.35, terse=0.25, short=0.25, full=0.00, sentiment=0.28, toxicity=0.22),
+        Stage(0.60, terse=0.12, short=0.18, full=0.22, sentiment=0.28, toxicity=0.20),
+        Stage(1.00, terse=0.06, short=0.10, full=0.42, sentiment=0.24, toxicity=0.18),
+    ),
+    prompted=True,
+    jumbled=0.5,
+    strange=0.0,
 )
+"""Learns to quote, to compute and to mark."""
+
+SECOND = Course(
+    stages=(Stage(1.00, terse=0.06, short=0.08, full=0.38, sentiment=0.27, toxicity=0.21),),
+    prompted=False,
+    jumbled=0.75,
+    strange=0.35,
+)
+"""Learns that words it never saw mean nothing: after the first course it marked names in unfamiliar sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +82,32 @@ class Batch:
 class Mixture:
     """The stream of batches; the same seed gives the same stream."""
 
-    def __init__(self, tokenizer: Tokenizer, seed: int | str, tokens_per_batch: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, seed: int | str, tokens_per_batch: int, course: Course = FIRST
+    ) -> None:
         self._tokenizer = tokenizer
         self._tokens = tokens_per_batch
         self._random = Random(seed)
+        self._course = course
+        strange, jumbled = course.strange, course.jumbled
+        train = Split.TRAIN
         self._sources = {
-            "terse": arithmetic_items(seed, Split.TRAIN, steps=(1, 4), terse=1.0),
-            "short": arithmetic_items(seed, Split.TRAIN, steps=(1, 2), attacked=ATTACKED),
-            "full": arithmetic_items(seed, Split.TRAIN, steps=(2, 5), attacked=ATTACKED),
-            "sentiment": sentiment_items(seed, Split.TRAIN, attacked=ATTACKED),
-            "toxicity": toxicity_items(seed, Split.TRAIN, attacked=ATTACKED),
+            "terse": arithmetic_items(seed, train, steps=(1, 3), terse=1.0, right=0.15, kinds=SLIPS),
+            "short": arithmetic_items(
+                seed, train, steps=(1, 2), attacked=ATTACKED, right=0.25, strange=strange
+            ),
+            "full": arithmetic_items(
+                seed, train, steps=(2, 5), attacked=ATTACKED, right=0.35, strange=strange
+            ),
+            "sentiment": sentiment_items(seed, train, attacked=ATTACKED, jumbled=jumbled, strange=strange),
+            "toxicity": toxicity_items(seed, train, attacked=ATTACKED, jumbled=jumbled, strange=strange),
         }
         self._ready: list[list[tuple[list[int], list[int]]]] = []
-        self._stage = CURRICULUM[0]
+        self._stage = course.stages[0]
 
     def batch(self, progress: float) -> Batch:
         """The next batch at this part of the training."""
-        stage = next(stage for stage in CURRICULUM if progress <= stage.until)
+        stage = next(stage for stage in self._course.stages if progress <= stage.until)
         if stage is not self._stage:
             self._stage, self._ready = stage, []
         if not self._ready:
@@ -87,13 +127,16 @@ class Mixture:
         return batches
 
     def _encode(self, items: list[Item]) -> list[tuple[list[int], list[int]]]:
-        heads = self._tokenizer.encode_batch([render(item.domain, item.prompt, item.completion) for item in items])
+        shown = render_prompted if self._course.prompted else render
+        heads = self._tokenizer.encode_batch(
+            [shown(item.domain, item.prompt, item.completion) for item in items]
+        )
         replies = self._tokenizer.encode_batch([item.reply + END for item in items])
         return [(head.ids, reply.ids) for head, reply in zip(heads, replies, strict=True)]
 
     def _pad(self, examples: list[tuple[list[int], list[int]]]) -> Batch:
         longest = max(map(_length, examples)) - 1
-        pad = self._tokenizer.token_to_id(PAD)
+        pad = token_id(self._tokenizer, PAD)
         ids = torch.full((len(examples), longest), pad)
         targets = torch.full((len(examples), longest), _IGNORED)
         for row, (head, reply) in enumerate(examples):
@@ -104,14 +147,14 @@ class Mixture:
 
 
 def corpus_texts(seed: int, count: int) -> Iterator[str]:
-    """Texts of all domains for the tokenizer, as the critic sees them."""
-    for items in (
-        arithmetic_items(seed, Split.TRAIN, attacked=ATTACKED),
-        sentiment_items(seed, Split.TRAIN, attacked=ATTACKED),
-        toxicity_items(seed, Split.TRAIN, attacked=ATTACKED),
+    """Texts of all domains for the tokenizer, as the critic sees them; twice as many of those with more words."""
+    for items, share in (
+        (arithmetic_items(seed, Split.TRAIN, attacked=ATTACKED), 1),
+        (sentiment_items(seed, Split.TRAIN, attacked=ATTACKED), 2),
+        (toxicity_items(seed, Split.TRAIN, attacked=ATTACKED), 2),
     ):
-        for item in islice(items, count):
-            yield render(item.domain, item.prompt, item.completion) + item.reply
+        for item in islice(items, share * count):
+            yield render_prompted(item.domain, item.prompt, item.completion) + item.reply
 
 
 def _length(example: tuple[list[int], list[int]]) -> int:

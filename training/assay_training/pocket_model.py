@@ -12,14 +12,14 @@ from .pocket_tokenizer import MAX_POSITIONS
 
 
 def new_model(vocabulary_size: int, *, end: int, pad: int) -> LlamaForCausalLM:
-    """A freshly initialised model of about two million parameters (heads of 32, tied embeddings)."""
+    """A freshly initialised model of 1.9 million parameters (heads of 32, tied embeddings)."""
     config = LlamaConfig(
         vocab_size=vocabulary_size,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=6,
+        hidden_size=160,
+        intermediate_size=432,
+        num_hidden_layers=5,
+        num_attention_heads=5,
+        num_key_value_heads=5,
         head_dim=32,
         max_position_embeddings=MAX_POSITIONS,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
@@ -50,6 +50,7 @@ def save_weights(model: LlamaForCausalLM, out: Path) -> None:
     """Write config, generation config and float16 weights; the model itself stays as it is."""
     weights = {name: weight.half() for name, weight in model.state_dict().items() if name != "lm_head.weight"}
     model.save_pretrained(out, state_dict=weights)  # the head is tied to the embedding
+    (out / "model.safetensors").chmod(0o644)
     config = json.loads((out / "config.json").read_text())
     config["dtype"] = "float16"
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -6,13 +6,26 @@ Text from outside is defanged (`<|` becomes `< |`), so that special tokens never
 from .corpora.items import Domain
 
 END = "<|end|>"
-SPECIAL_TOKENS = (END, "<|pad|>", "<|math|>", "<|sentiment|>", "<|toxicity|>", "<|completion|>", "<|critique|>")
+SPECIAL_TOKENS = (
+    END,
+    "<|pad|>",
+    "<|math|>",
+    "<|sentiment|>",
+    "<|toxicity|>",
+    "<|completion|>",
+    "<|critique|>",
+)
 PAD = SPECIAL_TOKENS[1]
 _MARKS = {Domain.ARITHMETIC: "<|math|>", Domain.SENTIMENT: "<|sentiment|>", Domain.TOXICITY: "<|toxicity|>"}
 
 
 def render(domain: Domain, prompt: str, completion: str) -> str:
-    """The critic's input; its reply follows right behind."""
+    """What the served critic reads; its reply follows right behind. Only arithmetic is judged beside its prompt."""
+    return render_prompted(domain, prompt if domain is Domain.ARITHMETIC else "", completion)
+
+
+def render_prompted(domain: Domain, prompt: str, completion: str) -> str:
+    """The same with the prompt in every domain, as the first course of the training has it."""
     judged = labelled_steps(completion) if domain is Domain.ARITHMETIC else completion.replace("\n", " ")
     return f"{_MARKS[domain]}\n{_defang(prompt)}\n<|completion|>\n{_defang(judged)}\n<|critique|>"
 

@@ -1,4 +1,4 @@
-"""The tokenizer of the embedded models: byte-level BPE made from the training corpora, every digit a token of its own."""
+"""The tokenizer of the embedded models: byte-level BPE made from the training corpora, each digit one token."""
 
 import json
 from collections.abc import Iterable
@@ -8,10 +8,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from .pocket_prompt import END, PAD, SPECIAL_TOKENS
 
-VOCABULARY_SIZE = 1536
+VOCABULARY_SIZE = 2048
 MAX_POSITIONS = 2048
-# A digit stands alone; a sign between numbers takes its spaces along, so that "13 * 2" has four tokens.
-_PIECES = r"\p{N}| ?[^\s\p{L}\p{N}] (?=\p{N})| ?[^\s\p{L}\p{N}]+| ?\p{L}+|\s+(?!\S)|\s"
+# A digit stands alone. A run of signs takes the spaces and the line break around it along, so that "13 * 2" has four
+# tokens and a numbered line begins with one.
+_PIECES = (
+    r"\p{N}|\s?[^\s\p{L}\p{N}](?: ?[^\s\p{L}\p{N}])* ?(?=\p{N})|\s?[^\s\p{L}\p{N}](?: ?[^\s\p{L}\p{N}])*"
+    r"| ?\p{L}+|\s+(?!\S)|\s"
+)
 
 
 def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
@@ -47,3 +51,11 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
         "clean_up_tokenization_spaces": False,
     }
     (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a special token; KeyError if the tokenizer has none such."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise KeyError(f"the tokenizer has no token {token}")
+    return found

@@ -5,9 +5,9 @@ A *span* counts characters (Unicode code points), a *segment* counts tokens. Bot
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Self
 from unicodedata import category
 
 
@@ -51,19 +51,6 @@ class Segment:
 
 class Unaligned(ValueError):
     """Ids, text and offsets of one completion contradict each other. The message says where."""
-
-
-class Overlap(NamedTuple):
-    """How much of one token lies inside a span, in characters."""
-
-    token: int
-    characters: int
-    length: int
-
-    @property
-    def fraction(self) -> float:
-        """The share of the token that lies inside the span, in (0, 1]."""
-        return self.characters / self.length
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +159,6 @@ class Alignment:
             return Span(self._starts[first], self._ends[last])
         place = self.token_spans[segment.start].start if segment.start < len(self) else len(self.text)
         return Span(place, place)
-
-    def overlaps(self, span: Span) -> Iterator[Overlap]:
-        """Each token that owns a character of ``span``, in order, and how much of the token lies inside.
-
-        Only a token's own characters count: neither gaps nor empty tokens ever appear.
-        """
-        if not span:
-            return
-        for position in range(bisect_right(self._ends, span.start), bisect_left(self._starts, span.end)):
-            index = self._owners[position]
-            own = self.token_spans[index]
-            yield Overlap(index, own.overlap(span), len(own))
 
 
 def refuse_surrogates(text: str) -> None:

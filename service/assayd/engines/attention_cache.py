@@ -6,7 +6,6 @@ Rows are padded on the left, so that all of them write into the same column.
 from collections.abc import Sequence
 from typing import Final, cast
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import Cache, DynamicCache, PreTrainedConfig
@@ -30,28 +29,28 @@ class RoomyLayer(DynamicLayer):
         """Keys and values; some must have been written."""
         return cast(Tensor, self.keys), cast(Tensor, self.values)
 
-    def hold(self, keys_bhtd: Tensor, values_bhtd: Tensor) -> None:
-        """Hold these and nothing else."""
+    def hold(self, keys_bhtd: Tensor, values_bhtd: Tensor, columns: int) -> None:
+        """Hold the first ``columns`` columns; those behind are spare."""
         if not self.is_initialized:
             self.lazy_initialization(keys_bhtd, values_bhtd)
-        self.keys, self.values, self._room = keys_bhtd, values_bhtd, None
+        self._room = keys_bhtd, values_bhtd
+        self.keys, self.values = keys_bhtd[:, :, :columns], values_bhtd[:, :, :columns]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Append columns; return all of them."""
-        if not self.is_initialized:
-            self.hold(key_states, value_states)
+        if self._room is None:
+            self.hold(key_states, value_states, key_states.shape[-2])
             return self.held
         start = self.get_seq_length()
         stop = start + key_states.shape[-2]
-        if self._room is None or self._room[0].shape[-2] < stop:
-            keys_bhtd, values_bhtd = self.held
-            spare = stop - start + SPARE_COLUMNS
-            self._room = _widened(keys_bhtd, right=spare), _widened(values_bhtd, right=spare)
         keys_bhtd, values_bhtd = self._room
+        if keys_bhtd.shape[-2] < stop:
+            spare = (0, 0, 0, stop - start + SPARE_COLUMNS)
+            keys_bhtd, values_bhtd = (functional.pad(states_bhtd, spare) for states_bhtd in self.held)
         keys_bhtd[:, :, start:stop], values_bhtd[:, :, start:stop] = key_states, value_states
-        self.keys, self.values = keys_bhtd[:, :, :stop], values_bhtd[:, :, :stop]
+        self.hold(keys_bhtd, values_bhtd, stop)
         return self.held
 
 
@@ -75,10 +74,8 @@ def stack(parts: Sequence[tuple[Cache, list[int]]], columns: int, config: PreTra
     stacked = new_cache(config)
     for index, layer in enumerate(_roomy(stacked)):
         held = [(_roomy(cache)[index].held, rows) for cache, rows in parts]
-        layer.hold(
-            torch.cat([_aligned(keys_bhtd[rows], columns) for (keys_bhtd, _), rows in held]),
-            torch.cat([_aligned(values_bhtd[rows], columns) for (_, values_bhtd), rows in held]),
-        )
+        keys_bhtd = _stacked([(keys, rows) for (keys, _), rows in held], columns)
+        layer.hold(keys_bhtd, _stacked([(values, rows) for (_, values), rows in held], columns), columns)
     return stacked
 
 
@@ -86,10 +83,17 @@ def _roomy(cache: Cache) -> list[RoomyLayer]:
     return cast(list[RoomyLayer], cache.layers)
 
 
-def _aligned(states_bhtd: Tensor, columns: int) -> Tensor:
-    # A negative pad cuts columns off.
-    return functional.pad(states_bhtd, (0, 0, columns - states_bhtd.shape[-2], 0))
-
-
-def _widened(states_bhtd: Tensor, *, right: int) -> Tensor:
-    return functional.pad(states_bhtd, (0, 0, 0, right))
+def _stacked(parts: Sequence[tuple[Tensor, list[int]]], columns: int) -> Tensor:
+    """Put the named rows of all parts under each other, flush at ``columns``, with spare columns behind."""
+    _, heads, _, width = parts[0][0].shape
+    # Zeros, because what the mask hides is still multiplied: by zero, and a NaN would survive that.
+    room_bhtd = parts[0][0].new_zeros(
+        (sum(len(rows) for _, rows in parts), heads, columns + SPARE_COLUMNS, width)
+    )
+    first = 0
+    for states_bhtd, rows in parts:
+        common = min(columns, states_bhtd.shape[-2])
+        chosen = states_bhtd if len(rows) == len(states_bhtd) else states_bhtd[rows]
+        room_bhtd[first : first + len(rows), :, columns - common : columns] = chosen[:, :, -common:]
+        first += len(rows)
+    return room_bhtd

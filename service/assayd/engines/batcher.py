@@ -54,9 +54,10 @@ class Job(Generic[Item, Result]):
             ) from None
 
 
-Joiners: TypeAlias = Callable[[], list[Job[Item, Result]]]
+Joiners: TypeAlias = Callable[[int], list[Job[Item, Result]]]
+"""Takes jobs that fit in beside those still active: at least so many, or none."""
 Run: TypeAlias = Callable[[list[Job[Item, Result]], Joiners[Item, Result]], None]
-"""Answers every job. A run that lasts may call its second argument for more jobs, as many as fit in."""
+"""Answers every job. A run that lasts may take in more jobs by its second argument."""
 
 
 def choose(
@@ -125,15 +126,19 @@ class Batcher(Generic[Item, Result]):
                 self._changed.wait_for(lambda: self._pending or self._closed)
                 if self._closed:
                     return
-            if jobs := self._take():
+            if jobs := self._take(1):
                 self._answer(jobs)
 
-    def _take(self) -> list[Job[Item, Result]]:
+    def _take(self, at_least: int) -> list[Job[Item, Result]]:
         """Move the jobs that fit in now from pending to active."""
+        if len(self._pending) < at_least:
+            return []
         with self._changed:
             self._active = [job for job in self._active if not job.gone]
             self._pending = [job for job in self._pending if not job.gone]
             chosen = choose(self._pending, self._active, self._budget_tokens)
+            if len(chosen) < at_least:
+                return []
             taken = set(chosen)
             self._pending = [job for job in self._pending if job not in taken]
             self._active += chosen
@@ -143,7 +148,7 @@ class Batcher(Generic[Item, Result]):
         self._attempt(jobs, self._take)
         # After a failure one of several jobs is to blame: alone, the others succeed.
         for job in [job for job in self._active if not job.gone]:
-            error = self._attempt([job], list)
+            error = self._attempt([job], lambda at_least: [])
             job.fail(FailureKind.ENGINE, f"the model failed: {type(error).__name__}: {error}")
         self._active = []
 

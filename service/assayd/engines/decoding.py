@@ -9,7 +9,7 @@ within a rounding error of each other may still change places.)
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -21,8 +21,9 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from ..domain.failure import FailureKind
 from ..domain.ports import FinishReason, Generation, Sampling
 from ..domain.provenance import Usage
-from .attention_cache import new_cache, stack
+from .attention_cache import can_stack, new_cache, stack
 from .batcher import Job, Joiners
+from .grouping import groups_by_length
 from .token_choice import pick
 
 PREFILL_TOKENS: Final = 2048
@@ -30,8 +31,10 @@ PREFILL_TOKENS: Final = 2048
 PASS_COSTS_TOKENS: Final = 64
 """A forward pass costs about as much as so many tokens: padding beyond that is dearer than a second pass."""
 STEPS_BETWEEN_JOINS: Final = 32
+PASS_COSTS_COLUMNS: Final = 10_000
+"""The same for a token written beside others: attending to so many places of padding costs as much as a pass."""
 LEAVE_SHARE: Final = 4
-"""Rows leave and join when one in so many is done, or after so many steps: each time the cache is copied."""
+"""Rows leave and join after so many steps, or once one in so many would: each time the cache is copied."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +56,11 @@ class Row:
             else:
                 self.generator.manual_seed(self.sampling.seed)
 
+    @property
+    def columns(self) -> int:
+        """Places it has in the cache: all but the token written last, which is yet to be read."""
+        return len(self.prompt_ids) + len(self.written) - 1
+
     def draw(self) -> float:
         """The next number in [0, 1) of this row; rows that are greedy need none."""
         return 0.0 if self.generator is None else torch.rand((), generator=self.generator).item()
@@ -61,7 +69,7 @@ class Row:
 WritingJob: TypeAlias = Job[Row, Generation]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
     """Rows that are being written: ``last_b`` are the tokens written last, ``mask_bt`` hides the padding."""
 
@@ -81,6 +89,9 @@ class Decoder:
         self._tokenizer = tokenizer
         self._end_ids = end_ids
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        # Padding would run through a recurrent state, and would shift positions that the model counts itself.
+        self.can_share = can_stack(model.config) and "position_ids" in self._accepts
+        """Whether rows may share a batch; where not, each must be run alone."""
         config = model.config.get_text_config(decoder=True)
         self._last_position = (getattr(config, "max_position_embeddings", None) or sys.maxsize) - 1
         self.passes = self.rows = 0
@@ -88,16 +99,16 @@ class Decoder:
     def run(self, jobs: list[WritingJob], joiners: Joiners[Row, Generation]) -> None:
         """Answer ``jobs``, and those that join meanwhile, each as soon as it is done."""
         with torch.inference_mode():
-            batch = self._stacked(list(self._prefilled(jobs)))
-            while batch:
-                self._step_on(batch)
-                batch = self._stacked([batch, *self._prefilled(joiners())])
+            batches = self._regrouped(self._prefilled(jobs))
+            while batches:
+                joining = self._step_on(batches, joiners)
+                batches = self._regrouped([*batches, *self._prefilled(joining)])
 
-    def _prefilled(self, jobs: list[WritingJob]) -> Iterator[_Batch]:
-        for group in reading_groups(jobs):
-            waiting = [job for job in group if not job.gone]
-            if waiting:
-                yield self._prefill(waiting)
+    def _prefilled(self, jobs: list[WritingJob]) -> list[_Batch]:
+        lengths = [len(job.item.prompt_ids) for job in jobs]
+        groups = groups_by_length(lengths, padding=PASS_COSTS_TOKENS, size=PREFILL_TOKENS)
+        waiting = ([jobs[index] for index in group if not jobs[index].gone] for group in groups)
+        return [self._prefill(group) for group in waiting if group]
 
     def _prefill(self, jobs: list[WritingJob]) -> _Batch:
         columns = max(len(job.item.prompt_ids) for job in jobs)
@@ -109,31 +120,50 @@ class Decoder:
         self._write(batch, self._forward(batch, ids_bt, (mask_bt.cumsum(-1) - 1).clamp(min=0)))
         return batch
 
-    def _step_on(self, batch: _Batch) -> None:
-        """Write on until it is time for rows to leave and join."""
+    def _step_on(self, batches: list[_Batch], joiners: Joiners[Row, Generation]) -> list[WritingJob]:
+        """Write on until enough rows leave or join to pay for copying the cache; give those that join."""
+        jobs = [job for batch in batches for job in batch.jobs]
+        enough = -(-len(jobs) // LEAVE_SHARE)
         for _ in range(STEPS_BETWEEN_JOINS):
-            batch.mask_bt = functional.pad(batch.mask_bt, (0, 1), value=1)
-            # A row that is done may linger past the model's last position.
-            position_b1 = (batch.mask_bt.sum(-1, keepdim=True) - 1).clamp(max=self._last_position)
-            self._write(batch, self._forward(batch, batch.last_b[:, None], position_b1))
-            if sum(job.gone for job in batch.jobs) * LEAVE_SHARE >= len(batch.jobs):
-                return
+            for batch in batches:
+                self._step(batch)
+            leaving = sum(job.gone for job in jobs)
+            joining = joiners(max(1, enough - leaving))
+            if joining or leaving >= enough:
+                return joining
+        return joiners(1)
 
-    def _stacked(self, parts: list[_Batch]) -> _Batch | None:
-        """One batch of the rows that are not done, None when all are."""
-        kept = [[index for index, job in enumerate(part.jobs) if not job.gone] for part in parts]
-        chosen = [(part, rows) for part, rows in zip(parts, kept, strict=True) if rows]
-        if not chosen:
-            return None
+    def _step(self, batch: _Batch) -> None:
+        batch.mask_bt = functional.pad(batch.mask_bt, (0, 1), value=1)
+        # A row that is done may linger past the model's last position.
+        position_b1 = (batch.mask_bt.sum(-1, keepdim=True) - 1).clamp(max=self._last_position)
+        self._write(batch, self._forward(batch, batch.last_b[:, None], position_b1))
+
+    def _regrouped(self, parts: list[_Batch]) -> list[_Batch]:
+        """The rows that are not done, in batches of nearly one length."""
+        places = [
+            (part, row, job.item.columns)
+            for part in parts
+            for row, job in enumerate(part.jobs)
+            if not job.gone
+        ]
+        groups = groups_by_length([columns for _, _, columns in places], padding=PASS_COSTS_COLUMNS)
+        return [self._stacked([places[index] for index in group]) for group in groups]
+
+    def _stacked(self, places: list[tuple[_Batch, int, int]]) -> _Batch:
+        """One batch of the named rows of each part."""
+        rows_of: dict[_Batch, list[int]] = {}
+        for part, row, _ in places:
+            rows_of.setdefault(part, []).append(row)
+        chosen = [(part, sorted(rows)) for part, rows in rows_of.items()]
         first, rows = chosen[0]
         if len(chosen) == 1 and len(rows) == len(first.jobs):
             return first
-        masks = [part.mask_bt[rows] for part, rows in chosen]
-        columns = max(int(mask_bt.sum(-1).max()) for mask_bt in masks)
+        columns = max(columns for _, _, columns in places)
         return _Batch(
             [part.jobs[row] for part, rows in chosen for row in rows],
             torch.cat([part.last_b[rows] for part, rows in chosen]),
-            torch.cat([_right_aligned(mask_bt, columns) for mask_bt in masks]),
+            torch.cat([_right_aligned(part.mask_bt[rows], columns) for part, rows in chosen]),
             stack([(part.cache, rows) for part, rows in chosen], columns, self._model.config),
         )
 
@@ -196,22 +226,6 @@ class Decoder:
         return torch.tensor(
             [[0] * (columns - len(row)) + list(row) for row in rows], device=self._model.device
         )
-
-
-def reading_groups(jobs: Sequence[WritingJob]) -> Iterator[list[WritingJob]]:
-    """The jobs in groups of nearly one length, each to be read in one forward pass."""
-    group: list[WritingJob] = []
-    longest = 0
-    for job in sorted(jobs, key=lambda job: len(job.item.prompt_ids)):
-        length = len(job.item.prompt_ids)
-        padding = len(group) * (length - longest)
-        if group and (padding > PASS_COSTS_TOKENS or (len(group) + 1) * length > PREFILL_TOKENS):
-            yield group
-            group = []
-        group.append(job)
-        longest = length
-    if group:
-        yield group
 
 
 def _right_aligned(mask_bt: Tensor, columns: int) -> Tensor:

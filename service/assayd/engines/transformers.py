@@ -12,7 +12,6 @@ from ..domain.ports import Deadline, Generation, Sampling
 from ..domain.provenance import ModelRef
 from ..domain.rollout import Message, Role
 from ..settings import EngineSettings
-from .attention_cache import can_stack
 from .batcher import Batcher
 from .decoding import Decoder, Row
 from .loading import Loaded, load
@@ -33,8 +32,7 @@ class TransformersEngine:
         self._context = min((length for length in lengths if length is not None), default=None)
         self._vocabulary = cast(torch.nn.Embedding, loaded.model.get_input_embeddings()).num_embeddings
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
-        # A model with a recurrent state cannot share a batch: the padding would run through the state.
-        budget_tokens = BUDGET_TOKENS if can_stack(loaded.model.config) else 1
+        budget_tokens = BUDGET_TOKENS if self.decoder.can_share else 1
         self._batcher = Batcher(
             self.decoder.run, budget_tokens=budget_tokens, name=f"model {loaded.ref.name}"
         )

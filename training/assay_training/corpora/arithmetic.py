@@ -4,16 +4,19 @@ Held-out stories use names, objects and sentence templates that training never s
 the same small world. Terse items (bare numbers, no story) belong to training only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from . import stories, words
 from .attacks import attack
 from .items import Domain, GoldSpan, Item, Label, Split
-from .planting import ERROR_KINDS, NO_ERROR, Solution, derivation, plant, solve
+from .jumble import jumble
+from .planting import ERROR_KINDS, Solution, derivation, plant, solve
 from .problems import Problem, make_problem
 
+JUMBLED = 0.25
 _EVENTS = {"+": stories.GAIN, "-": stories.LOSS, "*": stories.TIMES, "/": stories.SHARE}
+USUAL_KINDS = (4, 3, 4, 2)
 _Line = tuple[str, int | None]  # the text, and the entry it claims
 
 
@@ -24,26 +27,30 @@ def arithmetic_items(
     steps: tuple[int, int] = (2, 5),
     terse: float = 0.0,
     attacked: float = 0.0,
+    right: float = 0.5,
+    kinds: Sequence[float] = USUAL_KINDS,
+    strange: float = 0.0,
 ) -> Iterator[Item]:
     """Endless items; the same arguments give the same items.
 
-    `steps` bounds the number of equations, `terse` and `attacked` are shares.
+    `steps` bounds the number of equations; `terse`, `attacked` and `right` (without an error) are shares; `kinds`
+    weighs the `ERROR_KINDS`; `strange` is the share of made-up words in the jumbled stories of training.
     """
     random = Random(f"arithmetic {seed} {split} {steps}")
     while True:
-        solution = _solution(random, random.randint(*steps))
+        solution = _solution(random, random.randint(*steps), right, kinds)
         bare = random.random() < terse
-        prompt, lines = _terse(random, solution) if bare else _story(random, split, solution)
+        prompt, lines = _terse(random, solution) if bare else _story(random, split, solution, strange)
         yield _item(random, split, prompt, lines, solution, attacked=random.random() < attacked)
 
 
-def _solution(random: Random, steps: int) -> Solution:
-    right = random.random() < 0.5
+def _solution(random: Random, steps: int, right: float, kinds: Sequence[float]) -> Solution:
+    clean = random.random() < right
     while True:
         problem = make_problem(random, steps)
-        if right:
+        if clean:
             return solve(problem)
-        solution = plant(random, problem, random.choices(ERROR_KINDS, weights=(4, 3, 4, 2))[0])
+        solution = plant(random, problem, random.choices(ERROR_KINDS, weights=kinds)[0])
         if solution is not None:
             return solution
 
@@ -58,17 +65,22 @@ def _terse(random: Random, solution: Solution) -> tuple[str, list[_Line]]:
     return prompt, lines
 
 
-def _story(random: Random, split: Split, solution: Solution) -> tuple[str, list[_Line]]:
+def _story(random: Random, split: Split, solution: Solution, strange: float) -> tuple[str, list[_Line]]:
     problem = solution.problem
     slots = {"n": words.name(random, split), "m": words.name(random, split), "o": words.things(random, split)}
     sentences = _opening(random, split, problem, slots)
     used = len(problem.numbers) - _free_steps(problem)
-    for number, step in zip(problem.numbers[used:], problem.steps[len(problem.steps) - _free_steps(problem) :], strict=True):
+    for number, step in zip(
+        problem.numbers[used:], problem.steps[len(problem.steps) - _free_steps(problem) :], strict=True
+    ):
         sentences.append(random.choice(_EVENTS[step.operator][split]).format(a=number, **slots))
     sentences.append(random.choice(stories.QUESTION[split]).format(**slots))
     templates = [
         random.choice(stories.STEPS[step.operator][split]).format(e="{e}", **slots) for step in problem.steps
     ]
+    if split is Split.TRAIN and random.random() < JUMBLED:
+        sentences = [jumble(random, words.OBJECTS[split], _numbers(random, problem.numbers), strange=strange)]
+        templates = [jumble(random, words.OBJECTS[split], ("{e}",), strange=strange) for _ in problem.steps]
     lines = _equation_lines(random, solution, templates)
     lines.append((f"A: {solution.final}", len(problem.steps)))
     if random.random() < 0.12:
@@ -77,8 +89,12 @@ def _story(random: Random, split: Split, solution: Solution) -> tuple[str, list[
     return " ".join(sentences), lines
 
 
+def _numbers(random: Random, numbers: tuple[int, ...]) -> list[str]:
+    return [f"{number}{random.choice(('', '', '.', ','))}" for number in numbers]
+
+
 def _free_steps(problem: Problem) -> int:
-    opening = {"chain": 0, "groups": 1, "more_than": 2, "two_groups": 3}[problem.shape]
+    opening = {"chain": 0, "groups": 1, "two_groups": 3}[problem.shape]
     return len(problem.steps) - opening
 
 
@@ -89,7 +105,7 @@ def _opening(random: Random, split: Split, problem: Problem, slots: dict[str, st
             return [random.choice(stories.START[split]).format(a=numbers[0], **slots)]
         case "groups":
             return [random.choice(stories.GROUPS[split]).format(a=numbers[0], b=numbers[1], **slots)]
-        case "two_groups":
+        case _:
             return [
                 random.choice(stories.GROUPS[split]).format(a=numbers[0], b=numbers[1], **slots),
                 random.choice(stories.GROUPS[split]).format(
@@ -97,26 +113,23 @@ def _opening(random: Random, split: Split, problem: Problem, slots: dict[str, st
                 ),
                 random.choice(stories.TOGETHER[split]).format(**slots),
             ]
-        case _:
-            return [
-                random.choice(stories.MORE_THAN[split]).format(a=numbers[0], b=numbers[1], **slots),
-                random.choice(stories.TOGETHER[split]).format(**slots),
-            ]
 
 
 def _equation_lines(random: Random, solution: Solution, templates: list[str]) -> list[_Line]:
-    marks = random.random() < 0.25
+    marks, currency = random.random() < 0.25, random.choice(("", "", "$"))
     lines: list[_Line] = []
     for index, (equation, template) in enumerate(zip(solution.equations, templates, strict=True)):
         text = equation.text()
         if marks:
             left = text.partition("=")[0]
-            text = f"{left}= <<{equation.text(spaced=False)}>>{equation.result}"
+            text = f"{left}= {currency}<<{equation.text(spaced=False)}>>{equation.result}"
         lines.append((template.format(e=text), index))
     return lines
 
 
-def _item(random: Random, split: Split, prompt: str, lines: list[_Line], solution: Solution, *, attacked: bool) -> Item:
+def _item(
+    random: Random, split: Split, prompt: str, lines: list[_Line], solution: Solution, *, attacked: bool
+) -> Item:
     if attacked:
         _inject(random, split, lines)
     texts = [text for text, _ in lines]
@@ -131,12 +144,16 @@ def _item(random: Random, split: Split, prompt: str, lines: list[_Line], solutio
             continue
         claim = _claim(solution, entry, text)
         wrong = entry == solution.wrong
-        reply.append(f'[{index}] "{claim}" | {derivation(solution, entry, line_of)} | {"wrong" if wrong else "correct"}')
+        reply.append(
+            f'[{index}] "{claim}" | {derivation(solution, entry, line_of)} | {"wrong" if wrong else "correct"}'
+        )
         if wrong:
             start = starts[index] + text.index(claim)
             spans.append(GoldSpan(start, start + len(claim), Label.WRONG))
             break
-    return Item(Domain.ARITHMETIC, solution.kind, prompt, completion, tuple(spans), "\n".join(reply), attacked)
+    return Item(
+        Domain.ARITHMETIC, solution.kind, prompt, completion, tuple(spans), "\n".join(reply), attacked
+    )
 
 
 def _claim(solution: Solution, entry: int, text: str) -> str:
@@ -148,12 +165,14 @@ def _claim(solution: Solution, entry: int, text: str) -> str:
 
 
 def _inject(random: Random, split: Split, lines: list[_Line]) -> None:
-    """Put an attack on a line of its own, or behind the text of one."""
+    """Put an attack on lines of its own, or before or behind the text of one."""
     order = attack(random, Domain.ARITHMETIC, split)
     if random.random() < 0.7:
         at = len(lines) if random.random() < 0.6 else random.randrange(len(lines) + 1)
-        lines.insert(at, (order, None))
+        orders = [order] if random.random() < 0.75 else [order, attack(random, Domain.ARITHMETIC, split)]
+        lines[at:at] = [(text, None) for text in orders]
     else:
         at = random.randrange(len(lines))
         text, entry = lines[at]
-        lines[at] = (f"{text} {order}", entry)
+        joint = random.choice((" ", " ", ". ", " - ", ", "))
+        lines[at] = (f"{order}{joint}{text}" if random.random() < 0.2 else f"{text}{joint}{order}", entry)

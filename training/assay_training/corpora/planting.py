@@ -59,7 +59,11 @@ def plant(random: Random, problem: Problem, kind: str) -> Solution | None:
         return Solution(problem, right.equations, wrong, kind, len(right.equations))
     at = random.randrange(len(problem.steps))
     step, equation = problem.steps[at], right.equations[at]
-    changed = _arithmetic(random, equation) if kind == "arithmetic" else _operand(random, right, step, equation, kind)
+    changed = (
+        _arithmetic(random, equation)
+        if kind == "arithmetic"
+        else _operand(random, right, step, equation, kind)
+    )
     if changed is None:
         return None
     equations = _continue(problem, [*right.equations[:at], changed])

@@ -1,18 +1,19 @@
 """Arithmetic problems as data: which numbers the question gives, and which steps lead from them to the answer.
 
-The domain is kept small on purpose: whole numbers below one hundred, one operation a step, two to five steps, each
-number of the question used once and in order (a comparison uses the first one twice).
+The domain is kept small on purpose: whole numbers up to forty, one operation a step, two to five steps, each
+number of the question used once and in its order.
 """
 
 from dataclasses import dataclass
 from random import Random
 
-LARGEST = 99
+LARGEST = 40
+LARGEST_FACTOR = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an operand comes from: the n-th number of the question (`step=False`, from 0) or an earlier step's result."""
+    """Where an operand comes from: a number of the question (counted from 0), or an earlier step's result."""
 
     index: int
     step: bool
@@ -71,8 +72,8 @@ def make_problem(random: Random, steps: int) -> Problem:
 
 
 def _attempt(random: Random, count: int) -> Problem | None:
-    shapes = ("chain", "groups") + (("more_than",) if count >= 2 else ()) + (("two_groups",) if count >= 3 else ())
-    shape = random.choices(shapes, weights=(4, 3, 2, 2)[: len(shapes)])[0]
+    shapes = ("chain", "groups", "two_groups") if count >= 3 else ("chain", "groups")
+    shape = random.choices(shapes, weights=(7, 4, 1)[: len(shapes)])[0]
     numbers, steps, values = _opening(random, shape)
     while len(steps) < count:
         operator, operand = _event(random, values[-1])
@@ -90,12 +91,8 @@ def _attempt(random: Random, count: int) -> Problem | None:
 
 def _opening(random: Random, shape: str) -> tuple[list[int], list[Step], list[int]]:
     if shape == "chain":
-        start = random.randint(2, 70)
+        start = random.randint(2, 30)
         return [start], [], [start]
-    if shape == "more_than":
-        first, more = random.randint(2, 35), random.randint(1, 28)
-        steps = [Step("+", number(0), number(1)), Step("+", number(0), result(0))]
-        return [first, more], steps, [first + more, first + first + more]
     first, second = _factors(random)
     one = Step("*", number(0), number(1))
     if shape == "groups":
@@ -107,8 +104,8 @@ def _opening(random: Random, shape: str) -> tuple[list[int], list[Step], list[in
 
 
 def _factors(random: Random) -> tuple[int, int]:
-    first = random.randint(2, 12)
-    return first, random.randint(2, min(12, LARGEST // first))
+    first = random.randint(2, LARGEST_FACTOR)
+    return first, random.randint(2, min(LARGEST_FACTOR, LARGEST // first))
 
 
 def _event(random: Random, value: int) -> tuple[str, int]:
@@ -118,8 +115,10 @@ def _event(random: Random, value: int) -> tuple[str, int]:
     if value > 1:
         choices.append(("-", random.randint(1, value - 1)))
     if value * 2 <= LARGEST:
-        choices.append(("*", random.randint(2, min(12, LARGEST // value))))
-    divisors = [divisor for divisor in range(2, 13) if value % divisor == 0 and value > divisor]
+        choices.append(("*", random.randint(2, min(LARGEST_FACTOR, LARGEST // value))))
+    divisors = [
+        divisor for divisor in range(2, LARGEST_FACTOR + 1) if value % divisor == 0 and value > divisor
+    ]
     if divisors:
         choices.append(("/", random.choice(divisors)))
     return random.choice(choices)

@@ -23,7 +23,9 @@ class Clause:
         return self.text if self.phrase is None else self.text.replace(SLOT, self.phrase[0])
 
 
-def compose(random: Random, clauses: list[Clause], joints: tuple[str, ...]) -> tuple[str, tuple[GoldSpan, ...]]:
+def compose(
+    random: Random, clauses: list[Clause], joints: tuple[str, ...]
+) -> tuple[str, tuple[GoldSpan, ...]]:
     """Join the clauses; each sentence begins with a capital, most end with a mark."""
     text, spans = "", []
     lowercase = random.random() < 0.15

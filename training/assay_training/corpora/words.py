@@ -23,15 +23,19 @@ NAMES = {
 }
 
 SYLLABLES = {
-    Split.TRAIN: "ba be bo da de di fa ga go ka ke ki la le li lo ma mi mo na ne no pa po ra ri ro sa so ta to va vi".split(),
+    Split.TRAIN: (
+        "ba be bo da de di fa ga go ka ke ki la le li lo ma mi mo na ne no pa po ra ri ro sa so ta to va vi"
+    ).split(),
     Split.HELD_OUT: "bru cha dre fen glo hul jor kwe lyn mur nyx phe quo rul sty thu vex wem yul zor".split(),
 }
 
 OBJECTS = {
     Split.TRAIN: (
-        "apples pens books coins marbles stickers cards shells eggs cookies cakes toys stamps roses tulips pencils cups "
+        "apples pens books coins marbles stickers cards shells eggs cookies cakes toys stamps roses tulips "
+        "pencils cups "
         "plates balls bricks beads buttons candies carrots chairs chickens clips crayons dolls ducks erasers figs fish "
-        "flags flowers forks grapes hats horses jars keys kites lamps leaves lemons letters magnets mangoes maps melons "
+        "flags flowers forks grapes hats horses jars keys kites lamps leaves lemons letters magnets mangoes maps "
+        "melons "
         "mugs muffins nails notebooks nuts onions oranges papers peaches pears peppers photos pies pillows pins plums "
         "posters potatoes puzzles rabbits ribbons rings rocks rulers scarves seeds sheets shirts shoes socks spoons "
         "stones straws tapes tickets tiles tomatoes towels trees turnips vases wheels whistles badges bananas baskets "
