@@ -6,17 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import uvicorn
 
 from assayd.app import create_app
 from assayd.settings import EngineName, EngineSettings, Settings
 
-ROOT = Path(__file__).parents[1]
+# A shared machine makes any single example slow now and then; speed is measured in tests/benchmarks.
+hypothesis.settings.register_profile(
+    "assay", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("assay")
 
 
 @contextmanager

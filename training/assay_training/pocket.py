@@ -30,7 +30,7 @@ class Phase:
 
 PHASES = (
     Phase("", FIRST, steps=3000, peak_rate=3e-3, decay_share=0.6),
-    Phase("second ", SECOND, steps=1100, peak_rate=2e-3, decay_share=0.9),
+    Phase("second ", SECOND, steps=1200, peak_rate=2e-3, decay_share=0.9),
 )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..domain.rollout import Message, Rollout
+from ..domain.text import Span
 from .options import Layout, Mode, Newlines, Settled
 from .prompting import defang, defanged, fence_for
 from .score_maps import score_shown
@@ -36,12 +37,15 @@ class Exhibit:
     rubric: str
 
     @classmethod
-    def of(cls, rollout: Rollout, options: Settled) -> "Exhibit":
-        """Show ``rollout`` by ``options``; a step keeps its line to itself, whatever ``newlines`` says."""
+    def of(cls, rollout: Rollout, options: Settled, part: Span | None = None) -> "Exhibit":
+        """Show ``rollout``, or one part of its completion, by ``options``.
+
+        A step keeps its line to itself, whatever ``newlines`` says.
+        """
         text = rollout.completion.text
         return cls(
             prompt=_shown(View.of(prompt_text(rollout.prompt)), options.newlines),
-            completion=_shown(View.of(text), options.newlines),
+            completion=_shown(View.of(text, part), options.newlines),
             steps=tuple(defanged(View.of(text, span)) for span in step_spans(text)),
             score=score_shown(rollout.extrinsic, options),
             reference=defang(rollout.reference or ""),

@@ -19,6 +19,10 @@ _SUMMARY: Final = re.compile(rf"(?i:\bSpan \d+ *:|\(Label:).*|{_NONE}", re.MULTI
 _SENTIMENT: Final = re.compile(
     rf"(?i:\bIdentified (?:Positive|Negative) Text Spans? *:|\[Span \d+\]).*|{_NONE}", re.MULTILINE
 )
+_RESERVED: Final = re.compile(
+    r"None identified|Toxic Span \d+ *:|Identified (?:Positive|Negative) Text Spans? *:|\[?\bSpan \d+\]? *:",
+    re.IGNORECASE,
+)
 _STEP: Final = re.compile(r"\[\d+\]")
 _VERDICT: Final = re.compile(r"\|[ \t*]*(?:correct|wrong|incorrect)\b", re.IGNORECASE)
 
@@ -68,6 +72,11 @@ def widened(spans: tuple[Span, ...], text: str) -> tuple[Span, ...]:
             start = found.pop().start
         found.append(Span(start, end))
     return tuple(found)
+
+
+def reserved_phrases(text: str) -> tuple[Span, ...]:
+    """The fixed words of the paper's grammars, wherever they stand and whatever follows them."""
+    return _matches(_RESERVED, text)
 
 
 def outside(spans: tuple[Span, ...], imitated: tuple[Span, ...]) -> tuple[Span, ...]:

@@ -11,12 +11,13 @@ from ..domain.rollout import Completion, Rollout
 from ..domain.text import Span
 from .compat import RELEASED, Released, substring_values, token_texts
 from .exhibit import Exhibit
-from .grammars import Grammar
-from .imitation import imitated_spans, outside
+from .grammars import GRAMMARS, Grammar
+from .imitation import imitated_spans, outside, reserved_phrases
 from .marking import Marker
-from .options import Matching, Mode, Settled
+from .options import Matching, Mode, Settled, Unit
 from .reading import Outcome, Reply
 from .scoring import TokenValues, is_masked, offset_values
+from .sentences import sentence_spans
 
 _FAILURES: Final = {
     Outcome.CUT: FailureKind.TRUNCATED_CRITIQUE,
@@ -26,10 +27,13 @@ _FAILURES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A rollout as it is laid before the critic; ``imitated`` are the characters that speak its language."""
+    """A rollout as it is laid before the critic: whole, or sentence by sentence.
+
+    ``imitated`` are the characters that speak its language.
+    """
 
     completion: Completion
-    exhibit: Exhibit
+    exhibits: tuple[Exhibit, ...]
     imitated: tuple[Span, ...]
 
 
@@ -57,31 +61,26 @@ class Judge:
         """Lay a rollout before the critic."""
         text = rollout.completion.text
         imitated = imitated_spans(self.grammar.imitations, text) if self.mode is Mode.STRICT else ()
-        return Case(rollout.completion, Exhibit.of(rollout, self.options), imitated)
+        parts = _sentences(text) if self.options.unit is Unit.SENTENCE else (None,)
+        exhibits = tuple(Exhibit.of(rollout, self.options, part) for part in parts)
+        return Case(rollout.completion, exhibits, imitated)
 
-    def vote(self, case: Case, said: Generation, index: int) -> Vote:
-        """Judge by what the critic said.
+    def vote(self, case: Case, said: Sequence[Generation], index: int) -> Vote:
+        """Judge by what the critic said of each exhibit.
 
         Raises ``AnnotationFailed``: ``unparseable`` or ``truncated_critique``. In compat mode every text is a
         verdict, as in the released code.
         """
-        cut = said.finish is FinishReason.LENGTH
-        marker = Marker(case.completion, case.exhibit, self.options, case.imitated, vote=index)
-        if self.mode is Mode.COMPAT:
-            released = RELEASED[self.reply](said.text)
-            remarks = released.remarks
-        else:
-            remarks = self._remarks(case, said, cut)
-            released = Released.of(remarks)
+        critique = "\n".join(generation.text for generation in said)
+        cut = any(generation.finish is FinishReason.LENGTH for generation in said)
         if self.options.match is Matching.SUBSTRING:
-            marks = marker.mark_nowhere(remarks, Match.SUBSTRING)
-            values = self.released_values(case.completion, released)
+            marks, values = self._anywhere(case, said[0], index)
         else:
-            marks = marker.mark_steps(remarks) if self.grammar.by_step else marker.mark_quotes(remarks)
+            marks = self._placed(case, said, index)
             values = self._placed_values(case, marks)
         if self.mode is Mode.STRICT:
-            _refuse_unfounded(marks, case, said.text)
-        return Vote(values, marks, said.text, cut)
+            _refuse_unfounded(marks, case, critique)
+        return Vote(values, marks, critique, cut)
 
     def unmarked_values(self, case: Case) -> tuple[float, ...]:
         """What every token receives from a critique that marks nothing."""
@@ -101,8 +100,32 @@ class Judge:
         masked = [index for index in range(len(completion)) if is_masked(completion, index)]
         return self._from_first_token(values.without(*masked))
 
-    def _remarks(self, case: Case, said: Generation, cut: bool) -> tuple[Remark, ...]:
-        reading = self.grammar.read(Reply(said.text, cut, len(case.exhibit.steps)))
+    def _placed(self, case: Case, said: Sequence[Generation], index: int) -> tuple[MarkedSpan, ...]:
+        marks: list[MarkedSpan] = []
+        for exhibit, generation in zip(case.exhibits, said, strict=True):
+            remarks = self._remarks(exhibit, generation)
+            marker = Marker(case.completion, exhibit, self.options, case.imitated, vote=index)
+            marks += marker.mark_steps(remarks) if self.grammar.by_step else marker.mark_quotes(remarks)
+        return tuple(marks)
+
+    def _anywhere(
+        self, case: Case, said: Generation, index: int
+    ) -> tuple[tuple[MarkedSpan, ...], TokenValues]:
+        """By the released code's substring test, which knows no places."""
+        if self.mode is Mode.COMPAT:
+            released = RELEASED[self.reply](said.text)
+            remarks = released.remarks
+        else:
+            remarks = self._remarks(case.exhibits[0], said)
+            released = Released.of(remarks)
+        marker = Marker(case.completion, case.exhibits[0], self.options, case.imitated, vote=index)
+        return marker.mark_nowhere(remarks, Match.SUBSTRING), self.released_values(case.completion, released)
+
+    def _remarks(self, exhibit: Exhibit, said: Generation) -> tuple[Remark, ...]:
+        if self.mode is Mode.COMPAT:
+            return RELEASED[self.reply](said.text).remarks
+        cut = said.finish is FinishReason.LENGTH
+        reading = self.grammar.read(Reply(said.text, cut, len(exhibit.steps)))
         if kind := _FAILURES.get(reading.outcome):
             raise AnnotationFailed(kind, reading.detail, critique=said.text)
         return reading.remarks
@@ -124,6 +147,14 @@ class Judge:
     def _unmarked(self) -> float:
         options = self.options
         return options.positive_reward if self.grammar.praises_silence else options.neutral_reward
+
+
+def _sentences(text: str) -> tuple[Span, ...]:
+    """The sentences of a text; what speaks the language of a reply, in whatever grammar, is cut off from them."""
+    foreign = [*reserved_phrases(text)]
+    for grammar in GRAMMARS.values():
+        foreign += imitated_spans(grammar.imitations, text)
+    return sentence_spans(text, cuts=(edge for span in foreign for edge in (span.start, span.end)))
 
 
 def _refuse_unfounded(marks: Sequence[MarkedSpan], case: Case, critique: str) -> None:

@@ -65,6 +65,13 @@ class Newlines(StrEnum):
     REMOVE = "remove"
 
 
+class Unit(StrEnum):
+    """How much of a completion the critic sees at a time."""
+
+    COMPLETION = "completion"
+    SENTENCE = "sentence"
+
+
 class VoteRule(StrEnum):
     """How several critiques become one reward per token."""
 
@@ -116,6 +123,8 @@ class CriticOptions:
     """Prompt and completion as one running text or apart, in prompts that leave the choice."""
     newlines: Newlines | None = None
     """What line breaks look like to the critic. Rewards are placed in the text as it was sent."""
+    unit: Unit | None = None
+    """`sentence` shows the critic one sentence at a time: what one says cannot move the reward of another."""
     rubric: str | None = None
     """What to look for, in words; required by `remarks` and refused by the other tasks."""
 
@@ -167,6 +176,7 @@ class Settled(CriticOptions):
     show_reward_to_critic: bool
     text_to_critic: Layout
     newlines: Newlines
+    unit: Unit
     negative_reward: float
     positive_reward: float
     neutral_reward: float
@@ -185,6 +195,7 @@ _HOUSE: Final[Mapping[str, Any]] = {
     "show_reward_to_critic": False,
     "text_to_critic": Layout.SEPARATE,
     "newlines": Newlines.SPACE,
+    "unit": Unit.COMPLETION,
     "negative_reward": -0.5,
     "positive_reward": 0.0,
     "neutral_reward": 0.0,
@@ -200,6 +211,7 @@ _TYPES: Final[Mapping[str, Any]] = {  # of what stands as plain text or numbers 
     "score_map": ScoreMap,
     "text_to_critic": Layout,
     "newlines": Newlines,
+    "unit": Unit,
     "negative_reward": float,
     "positive_reward": float,
     "neutral_reward": float,

@@ -10,14 +10,14 @@ from typing import Final
 
 from ..domain.annotation import TokenAnnotation
 from ..domain.failure import AnnotationFailed, FailureKind, Rejected
-from ..domain.ports import Deadline, Generates, Sampling
+from ..domain.ports import Deadline, Generates, Generation, Sampling
 from ..domain.provenance import ModelRef, Recipe, Usage
 from ..domain.rollout import Message, Role, Rollout
 from .compat import RELEASED
-from .exhibit import PLACEHOLDERS
+from .exhibit import PLACEHOLDERS, Exhibit
 from .grammars import GRAMMARS
 from .judging import Case, Judge, Vote
-from .options import CriticOptions, Matching, Mode, OnError, ScoreMap, Settled, settle
+from .options import CriticOptions, Matching, Mode, OnError, ScoreMap, Settled, Unit, settle
 from .prompting import Prompt
 from .scoring import TokenValues, combine, empty_tokens, last_real_token
 from .votes import tally
@@ -108,9 +108,8 @@ class SpanCritic:
 
     async def _judged(self, rollout: Rollout, last: int, deadline: Deadline) -> tuple[TokenAnnotation, Usage]:
         case = self._judge.case(rollout)
-        messages = self._messages(rollout, case)
         outcomes = await asyncio.gather(
-            *(self._vote(case, messages, index, deadline) for index in range(self._options.n_votes))
+            *(self._vote(rollout, case, index, deadline) for index in range(self._options.n_votes))
         )
         votes = [vote for vote, _ in outcomes if isinstance(vote, Vote)]
         if 2 * len(votes) <= len(outcomes):
@@ -120,24 +119,42 @@ class SpanCritic:
             unmarked = self._judge.unmarked_values(case)
             intrinsic = tally([vote.values for vote in votes], unmarked, self._options.vote)
         usage = sum((usage for _, usage in outcomes), Usage())
-        return self._annotation(rollout, last, intrinsic, votes, case.exhibit.score), usage
+        return self._annotation(rollout, last, intrinsic, votes, case.exhibits[0].score), usage
 
-    def _messages(self, rollout: Rollout, case: Case) -> tuple[Message, ...]:
+    def _messages(self, rollout: Rollout, exhibit: Exhibit) -> tuple[Message, ...]:
         """One user message that holds the whole prompt, as in the paper."""
-        values = case.exhibit.values(rollout, self._options.text_to_critic, self._mode)
+        values = exhibit.values(rollout, self._options.text_to_critic, self._mode)
         return (Message(Role.USER, self._prompt.render(values)),)
 
     async def _vote(
-        self, case: Case, messages: tuple[Message, ...], index: int, deadline: Deadline
+        self, rollout: Rollout, case: Case, index: int, deadline: Deadline
     ) -> tuple[Vote | AnnotationFailed, Usage]:
         try:
-            said = await self._engine.generate(messages, self._sampling(index), deadline=deadline)
+            said = await self._critique(rollout, case, index, deadline)
         except AnnotationFailed as failure:
             return (self._silence(case) if self._forgives(failure) else failure), Usage()
+        usage = sum((generation.usage for generation in said), Usage())
         try:
-            return self._judge.vote(case, said, index), said.usage
+            return self._judge.vote(case, said, index), usage
         except AnnotationFailed as failure:
-            return failure, said.usage
+            return failure, usage
+
+    async def _critique(
+        self, rollout: Rollout, case: Case, index: int, deadline: Deadline
+    ) -> list[Generation]:
+        """What the critic says of each exhibit; when one answer fails, the others are called off."""
+        sampling = self._sampling(index)
+        asked = [
+            asyncio.ensure_future(
+                self._engine.generate(self._messages(rollout, exhibit), sampling, deadline=deadline)
+            )
+            for exhibit in case.exhibits
+        ]
+        try:
+            return await asyncio.gather(*asked)
+        finally:
+            for answer in asked:
+                answer.cancel()
 
     def _sampling(self, vote: int) -> Sampling:
         options = self._options
@@ -202,6 +219,10 @@ def _refuse_misfits(options: Settled, prompt: Prompt, mode: Mode) -> None:
         raise Rejected(
             FailureKind.INVALID, "match `substring` is for the paper's three tasks", pointer="/options/match"
         )
+    placed = mode is Mode.STRICT and options.match is Matching.OFFSET
+    if options.unit is Unit.SENTENCE and (not placed or GRAMMARS[prompt.reply].by_step):
+        detail = "unit `sentence` needs strict mode, match `offset`, and a task whose sentences stand for themselves"
+        raise Rejected(FailureKind.INVALID, detail, pointer="/options/unit")
     takes_rubric = "rubric" in prompt.placeholders
     if takes_rubric != bool(options.rubric and options.rubric.strip()):
         detail = "this task needs options.rubric: say what to look for" if takes_rubric else "takes no rubric"
