@@ -1,15 +1,19 @@
 """The parts of the training loop: prompts as the service fills them, batches, the optimizer, the schedule."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
 
 import assay_training
 from assay_training.corpora.items import Domain
 from assay_training.mixture import FIRST, SECOND, Course, Mixture, corpus_texts
 from assay_training.muon import orthogonalized
+from assay_training.pocket import PHASES, train_pocket
 from assay_training.pocket_fit import Plan
 from assay_training.pocket_prompt import END, labelled_steps, render
 from assay_training.pocket_tokenizer import train_tokenizer
@@ -73,3 +77,13 @@ def test_the_rate_rises_and_falls() -> None:
     assert max(rates) == 3e-3
     assert rates[0] < 3e-3 / 50
     assert rates[-1] < 3e-3 / 500
+
+
+def test_the_command_makes_a_critic_that_loads(tmp_path: Path) -> None:
+    """A training of two steps a phase writes weights, tokenizer and card, and the engine can load them."""
+    phases = tuple(replace(phase, steps=2) for phase in PHASES)
+    train_pocket(tmp_path, workers=1, phases=phases, held_out_items=1)
+    assert LlamaForCausalLM.from_pretrained(tmp_path).config.eos_token_id is not None
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["steps"], card["seed"]) == (4, 0)
+    assert set(card["held_out"]) == set(Domain)

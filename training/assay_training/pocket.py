@@ -34,11 +34,19 @@ PHASES = (
 )
 
 
-def train_pocket(out: Path, *, seed: int = 0, workers: int = 2, phases: tuple[Phase, ...] = PHASES) -> None:
+def train_pocket(
+    out: Path,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    phases: tuple[Phase, ...] = PHASES,
+    held_out_items: int = 1000,
+) -> None:
     """Train the critic on the CPU, print the progress, and write weights (float16), tokenizer and card to `out`.
 
     The same seed and workers give the same weights on the same kind of machine. Each worker is a process of one thread
     with batches of its own; a step takes one batch of each. A phase begins from the weights that the one before saved.
+    The card is measured on `held_out_items` a domain.
     """
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -55,4 +63,4 @@ def train_pocket(out: Path, *, seed: int = 0, workers: int = 2, phases: tuple[Ph
         fit(model, tokenizer, plan)
         model = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
     steps = sum(phase.steps for phase in phases)
-    write_card(out, Making(seed, steps, workers, time.monotonic() - started))
+    write_card(out, Making(seed, steps, workers, time.monotonic() - started), items=held_out_items)
