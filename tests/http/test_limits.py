@@ -52,10 +52,11 @@ def test_a_call_that_can_never_fit_is_told_to_split(small: tuple[httpx.Client, A
 def test_a_call_that_does_not_fit_now_is_told_when_to_return(small: tuple[httpx.Client, Any]) -> None:
     """503 with Retry-After while others are judged, and room again afterwards."""
     client, critic = small
-    critic.delay_s = 1.0
+    critic.delay_s = 3.0
     busy = threading.Thread(target=lambda: client.post("/score/token", json=body("a", "b")))
     busy.start()
-    time.sleep(0.4)
+    while not critic.prompts:
+        time.sleep(0.01)
     response = client.post("/score/token", json=body("c"))
     assert (response.status_code, response.json()["kind"]) == (503, "overloaded")
     assert int(response.headers["Retry-After"]) >= 1
