@@ -20,8 +20,9 @@ CLEAN = {
     ),
     "relc-sentiment": ("Write a review of the film.", "The plot was boring and the acting was terrible."),
     "math-steps": (
-        "Janet has 8 lanterns. She buys 3 bags with 4 lanterns each. How many lanterns does Janet have now?",
-        "The bags hold 3 * 4 = 14 lanterns.\nJanet now has 8 + 14 = 22 lanterns.\nA: 22",
+        "Janet buys 3 bags with 4 lanterns each. Then she finds 8 more lanterns. "
+        "How many lanterns does Janet have now?",
+        "The bags hold 3 * 4 = 14 lanterns.\nJanet now has 14 + 8 = 22 lanterns.\nA: 22",
     ),
 }
 
