@@ -2,7 +2,7 @@
 
 from .client import Client
 from .errors import AssayError, CallRejected, ServiceUnreachable
-from .wire import Answer, Failed, Scored, Span
+from .wire import Answer, Failed, Scored, Segment, SegmentScored, Span
 
 __version__ = "0.1.0"
 
@@ -13,6 +13,8 @@ __all__ = [
     "Client",
     "Failed",
     "Scored",
+    "Segment",
+    "SegmentScored",
     "ServiceUnreachable",
     "Span",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 
 from .errors import CallRejected, ServiceUnreachable
-from .wire import Answer, read_answer
+from .wire import Answer, Scored, SegmentScored, read_segments, read_tokens
 
 # The service bounds its own work by timeout_s; the connection waits a little longer for the answer to travel.
 _TRAVEL_S = 5.0
@@ -28,20 +28,30 @@ class Client:
         tokenizer: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
         timeout_s: float = 60.0,
-    ) -> Answer:
-        """One reward per token of each rollout's completion, or the reason why there is none.
+    ) -> Answer[Scored]:
+        """One reward per token of each rollout's completion, by what a critic marked, or why there is none.
 
         Raises ``CallRejected`` when the call as a whole is refused and ``ServiceUnreachable`` when nobody answers.
         """
-        body = {
-            "task": task,
-            "mode": mode,
-            "tokenizer": tokenizer,
-            "rollouts": list(rollouts),
-            "options": dict(options or {}),
-            "timeout_s": timeout_s,
-        }
-        return read_answer(self._post("/score/token", body, timeout_s + _TRAVEL_S))
+        body = _body(rollouts, mode, tokenizer, options, timeout_s, task=task)
+        return read_tokens(self._post("/score/token", body, timeout_s + _TRAVEL_S))
+
+    def score_segment(
+        self,
+        rollouts: Sequence[Mapping[str, Any]],
+        *,
+        method: str = "segment",
+        mode: str = "strict",
+        tokenizer: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Answer[SegmentScored]:
+        """One reward per token of each rollout's completion, by the worth of the segment it is in.
+
+        A rollout may bring its policy's ``entropies``. Raises like ``score_token``.
+        """
+        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method)
+        return read_segments(self._post("/score/segment", body, timeout_s + _TRAVEL_S))
 
     def close(self) -> None:
         """Let the connections go."""
@@ -67,6 +77,24 @@ class Client:
             answer: Mapping[str, Any] = response.json()
             return answer
         raise _rejection(response)
+
+
+def _body(
+    rollouts: Sequence[Mapping[str, Any]],
+    mode: str,
+    tokenizer: Mapping[str, str] | None,
+    options: Mapping[str, Any] | None,
+    timeout_s: float,
+    **what: str,
+) -> dict[str, Any]:
+    return {
+        "mode": mode,
+        "tokenizer": tokenizer,
+        "rollouts": list(rollouts),
+        "options": dict(options or {}),
+        "timeout_s": timeout_s,
+        **what,
+    }
 
 
 def _rejection(response: httpx.Response) -> CallRejected:

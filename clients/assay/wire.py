@@ -1,8 +1,10 @@
 """The answers of the service as plain dataclasses; fields that a newer service adds are kept in ``raw``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,36 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens ``[token_start, token_end)``, characters ``[start, end)``: what the model said, and what it came to."""
+
+    token_start: int
+    token_end: int
+    start: int
+    end: int
+    text: str
+    raw: float
+    reward: float
+    progress: float
+    mean: float
+    std: float
+    std_floored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentScored:
+    """One finite reward per completion token, in order, and the segments that they come from."""
+
+    id: str
+    rewards: tuple[float, ...]
+    intrinsic: tuple[float, ...]
+    offsets: tuple[tuple[int, int], ...]
+    segments: tuple[Segment, ...]
+    sequence_score: float | None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A rollout that could not be judged. It has no rewards: mask it out, never count it as 0.0."""
 
@@ -44,22 +76,35 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Generic[S]):
     """One result per rollout, in order, and the recipe they were judged by (``recipe["id"]`` can be pinned)."""
 
-    results: tuple[Scored | Failed, ...]
+    results: tuple[S | Failed, ...]
     recipe: Mapping[str, Any]
 
 
-def read_answer(body: Mapping[str, Any]) -> Answer:
+def read_tokens(body: Mapping[str, Any]) -> Answer[Scored]:
     """The body of a 200 answer of ``/score/token``."""
-    return Answer(tuple(_result(result) for result in body["results"]), body["recipe"])
+    return _read(body, _scored)
 
 
-def _result(result: Mapping[str, Any]) -> Scored | Failed:
-    if result["status"] == "failed":
-        failure = result["failure"]
-        return Failed(result["id"], failure["kind"], failure["detail"], result)
+def read_segments(body: Mapping[str, Any]) -> Answer[SegmentScored]:
+    """The body of a 200 answer of ``/score/segment``."""
+    return _read(body, _segment_scored)
+
+
+def _read(body: Mapping[str, Any], scored: Callable[[Mapping[str, Any]], S]) -> Answer[S]:
+    results = (
+        _failed(result) if result["status"] == "failed" else scored(result) for result in body["results"]
+    )
+    return Answer(tuple(results), body["recipe"])
+
+
+def _failed(result: Mapping[str, Any]) -> Failed:
+    return Failed(result["id"], result["failure"]["kind"], result["failure"]["detail"], result)
+
+
+def _scored(result: Mapping[str, Any]) -> Scored:
     return Scored(
         id=result["id"],
         rewards=tuple(result["rewards"]),
@@ -69,6 +114,22 @@ def _result(result: Mapping[str, Any]) -> Scored | Failed:
         critique=result["critique"],
         raw=result,
     )
+
+
+def _segment_scored(result: Mapping[str, Any]) -> SegmentScored:
+    return SegmentScored(
+        id=result["id"],
+        rewards=tuple(result["rewards"]),
+        intrinsic=tuple(result["intrinsic"]),
+        offsets=tuple((start, end) for start, end in result["offsets"]),
+        segments=tuple(_segment(segment) for segment in result["segments"]),
+        sequence_score=result["sequence_score"],
+        raw=result,
+    )
+
+
+def _segment(segment: Mapping[str, Any]) -> Segment:
+    return Segment(**{name: segment[name] for name in Segment.__slots__})
 
 
 def _span(span: Mapping[str, Any]) -> Span:

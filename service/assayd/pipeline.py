@@ -136,4 +136,4 @@ class Pipeline:
         recipe = annotator.recipe
         for result in results:
             outcome = result.kind if isinstance(result, Failure) else "ok"
-            self._telemetry.rollouts.labels(recipe.method, recipe.task, outcome).inc()
+            self._telemetry.rollouts.labels(recipe.method, recipe.task or "", outcome).inc()

@@ -13,16 +13,20 @@ from . import __version__
 from .admission import Admission
 from .annotators.options import CriticOptions, Mode
 from .annotators.prompting import Prompt
+from .annotators.segment_options import Method, SegmentOptions
+from .annotators.segment_scorer import SegmentScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
-from .domain.ports import Generates, Store
+from .domain.ports import Engine, Generates, Store
 from .domain.provenance import ModelRef
 from .domain.rollout import Completion
-from .engines import ENGINES, POCKET_CRITIC
+from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
+from .hosting import open_engine
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
-from .settings import EngineName, EngineSettings, Settings
+from .segment_models import SegmentModels, open_segment_models
+from .settings import EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
 
@@ -36,6 +40,7 @@ class Runtime:
         settings: Settings,
         telemetry: Telemetry,
         critic: Generates,
+        segments: SegmentModels,
         store: Store,
         aligner: Aligner,
         prompts: Mapping[str, Prompt],
@@ -44,6 +49,7 @@ class Runtime:
         self.telemetry = telemetry
         self.pipeline = Pipeline(store, Admission(settings.server.max_rollouts, telemetry), telemetry)
         self._critic = critic
+        self._segments = segments
         self._store = store
         self._aligner = aligner
         self._prompts = prompts
@@ -70,20 +76,37 @@ class Runtime:
             tokenizer=tokenizer,
         )
 
+    async def segment_scorer(
+        self, method: Method, mode: Mode, options: SegmentOptions, tokenizer: ModelRef | None
+    ) -> SegmentScorer:
+        """The segment scorer of one call; raises ``Rejected`` for options that do not go together."""
+        return self._segments.annotator(method, mode, options, tokenizer)
+
     async def tokenizer(self, name: str, revision: str | None) -> ModelRef:
         """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot be had."""
         return await self._aligner.pin(name, revision)
 
+    @property
+    def segment_tokenizer(self) -> tuple[str, str | None] | None:
+        """The segment model's own tokenizer, for texts that come without tokens."""
+        return self._segments.tokenizer
+
     async def align(
-        self, completions: Sequence[RawCompletion], tokenizer: ModelRef | None
+        self,
+        completions: Sequence[RawCompletion],
+        tokenizer: ModelRef | None,
+        *,
+        own: tuple[str, str | None] | None = None,
     ) -> list[Completion | Failure]:
         """Tokens and characters of each completion brought together, or the reason why not."""
-        return await self._aligner.align_all(completions, tokenizer)
+        return await self._aligner.align_all(completions, tokenizer, own=own)
 
     async def readiness(self) -> Mapping[str, bool]:
         """Each part by name, and whether it can answer now."""
-        critic, cache = await asyncio.gather(self._critic.ready(), self._store.ready())
-        return {"critic": critic, "cache": cache}
+        parts: dict[str, Engine | Store] = {"critic": self._critic, **self._segments.engines}
+        parts["cache"] = self._store
+        ready = await asyncio.gather(*(part.ready() for part in parts.values()))
+        return dict(zip(parts, ready, strict=True))
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -93,8 +116,8 @@ class Runtime:
             critic["card"] = json.loads((POCKET_CRITIC / "card.json").read_text(encoding="utf-8"))
         return {
             "service_version": __version__,
-            "models": {"critic": critic},
-            "methods": ["critic"],
+            "models": {"critic": critic, **self._segments.info()},
+            "methods": ["critic", *Method],
             "prompts": [
                 {
                     "task": task,
@@ -118,33 +141,25 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     async with AsyncExitStack() as stack:
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
-        critic = await _open_engine(settings.critic)
+        critic = await open_engine(settings.critic, "Generator")
         stack.push_async_callback(critic.close)
+        segments = await stack.enter_async_context(open_segment_models(settings))
         room = "pocket" if settings.critic.engine is EngineName.POCKET else "critic"
         yield Runtime(
             settings=settings,
             telemetry=telemetry,
             critic=critic,
+            segments=segments,
             store=store,
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
         )
 
 
-async def _open_engine(settings: EngineSettings) -> Generates:
-    engine: Generates = await _import(ENGINES[settings.engine]).open(settings)
-    return engine
-
-
 async def _open_store(settings: Settings) -> Store:
     scheme = urlsplit(settings.cache.url).scheme
     if scheme not in STORES:
         raise ValueError(f"cache.url {settings.cache.url!r} must begin with one of: {', '.join(STORES)}")
-    store: Store = await _import(STORES[scheme]).open(settings.cache)
+    module, _, name = STORES[scheme].partition(":")
+    store: Store = await getattr(importlib.import_module(module), name).open(settings.cache)
     return store
-
-
-def _import(location: str) -> Any:
-    """The object that ``module:name`` stands for."""
-    module, _, name = location.partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -56,6 +56,26 @@ class EngineSettings(Section):
     max_model_len: int | None = Field(None, ge=1)
 
 
+class SegmentSettings(EngineSettings):
+    """The segment reward model, or any reward model whose scalar is to be spread, and what goes with it."""
+
+    entropy_model: str | None = None
+    """Language model that weighs entropies, on the same engine; without one, rollouts must bring theirs."""
+    entropy_revision: str | None = None
+    cutoff: float | None = Field(None, ge=0)
+    """Default `c_ent` (nats); else the model's own, else 1.75."""
+    normalizer: str | None = None
+    """File of `assayd fit-normalizer`, a shipped name, or `none`; without one, each call has to name its own."""
+
+
+class ImplicitSettings(EngineSettings):
+    """The two language models of the implicit reward; without them the method is not served."""
+
+    engine: EngineName = EngineName.TRANSFORMERS
+    reference_model: str | None = None
+    reference_revision: str | None = None
+
+
 class CacheSettings(Section):
     """Where finished annotations are remembered."""
 
@@ -73,6 +93,8 @@ class Settings(BaseSettings):
 
     server: ServerSettings = ServerSettings()
     critic: EngineSettings = EngineSettings()
+    segment: SegmentSettings = SegmentSettings()
+    implicit: ImplicitSettings = ImplicitSettings()
     cache: CacheSettings = CacheSettings()
 
     @classmethod

@@ -54,3 +54,22 @@ def test_the_public_names_are_complete_and_sorted() -> None:
     """``__all__`` is what the package offers."""
     public = sorted(name for name, value in vars(assay).items() if isinstance(value, type))
     assert assay.__all__ == public
+
+
+def test_segments_arrive_typed(embedded: httpx.Client) -> None:
+    """A scored rollout has its segments, which cover its tokens; one that failed is the same ``Failed``."""
+    text = "The bags hold 3 * 4 = 12 lanterns.\nA: 12"
+    with assay.Client(str(embedded.base_url)) as client:
+        answer = client.score_segment(
+            [{"id": "a", "completion": {"text": text}}, {"id": "b", "completion": {"text": ""}}],
+            options={"normalizer": "none"},
+        )
+    scored, failed = answer.results
+    assert isinstance(scored, assay.SegmentScored)
+    assert "".join(segment.text for segment in scored.segments) == text
+    assert scored.segments[-1].token_end == len(scored.rewards)
+    assert scored.sequence_score == pytest.approx(
+        sum(segment.raw for segment in scored.segments) / len(scored.segments)
+    )
+    assert isinstance(failed, assay.Failed)
+    assert failed.kind == "empty"

@@ -16,6 +16,9 @@ from tokenizers import (
     processors,
     trainers,
 )
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from assayd.settings import EngineName, EngineSettings
 
 CORPUS = [
     "The cabbie yells: \"I'm going to kill you, bitch!\" and he isn't joking, don't you see?",
@@ -195,3 +198,26 @@ def tokenizer_folders(zoo: dict[str, Tokenizer], tmp_path_factory: pytest.TempPa
         (root / name).mkdir()
         tokenizer.save(str(root / name / "tokenizer.json"))
     return root
+
+
+@pytest.fixture(scope="session")
+def reading_tokenizer(zoo: dict[str, Tokenizer]) -> PreTrainedTokenizerFast:
+    """The byte-level tokenizer of the tiny models that score and weigh; ``</s>`` ends a text."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(zoo["gpt2"].to_str()), eos_token="</s>", pad_token="<s>"
+    )
+
+
+@pytest.fixture
+def keep(tmp_path: Path, reading_tokenizer: PreTrainedTokenizerFast) -> Callable[..., EngineSettings]:
+    """Write a model to disk, as users have theirs; gives the settings that name it."""
+
+    def keep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast | None = None) -> EngineSettings:
+        folder = tmp_path / f"model-{len(list(tmp_path.iterdir()))}"
+        model.save_pretrained(folder)
+        (tokenizer or reading_tokenizer).save_pretrained(folder)
+        return EngineSettings(
+            engine=EngineName.TRANSFORMERS, model=str(folder), device="cpu", dtype="float32"
+        )
+
+    return keep

@@ -1,11 +1,14 @@
 """The engine without weights that users script in their own tests."""
 
+from itertools import accumulate
+
 import pytest
 
 from assayd.domain.failure import AnnotationFailed, FailureKind
-from assayd.domain.ports import Deadline, FinishReason, Sampling
-from assayd.domain.rollout import Message, Role
-from assayd.engines.fake import FakeEngine
+from assayd.domain.ports import Deadline, FinishReason, Sampling, Window
+from assayd.domain.rollout import Completion, Message, Role
+from assayd.domain.text import Alignment, Segment, Span
+from assayd.engines.fake import Generator, SegmentScorer, TokenWeigher, open_after_sentences
 from assayd.settings import EngineName, EngineSettings
 
 
@@ -19,20 +22,20 @@ SAMPLING = Sampling(max_tokens=100)
 
 async def test_opened_from_settings_it_finds_nothing() -> None:
     """Without a script the reply is ``None identified``."""
-    engine = await FakeEngine.open(EngineSettings(engine=EngineName.FAKE))
+    engine = await Generator.open(EngineSettings(engine=EngineName.FAKE))
     assert await engine.ready()
     assert (await engine.generate(_ask("Fine."), SAMPLING, deadline=LATER)).text == "None identified"
 
 
 async def test_every_numbered_step_is_called_correct() -> None:
     """A message with numbered steps is answered line by line."""
-    reply = await FakeEngine().generate(_ask("Solution:\n[0] 1 + 1 = 2\n[1] so 2"), SAMPLING, deadline=LATER)
+    reply = await Generator().generate(_ask("Solution:\n[0] 1 + 1 = 2\n[1] so 2"), SAMPLING, deadline=LATER)
     assert reply.text == '[0] "" | fake | correct\n[1] "" | fake | correct'
 
 
 async def test_the_script_comes_before_the_rule() -> None:
     """Queued replies are given in order, failures are raised, then the rule answers; all calls are remembered."""
-    engine = FakeEngine(["one", AnnotationFailed(FailureKind.ENGINE, "down")], rule=lambda messages: "rule")
+    engine = Generator(["one", AnnotationFailed(FailureKind.ENGINE, "down")], rule=lambda messages: "rule")
     engine.enqueue("two")
     assert (await engine.generate(_ask("a"), SAMPLING, deadline=LATER)).text == "one"
     with pytest.raises(AnnotationFailed, match="down"):
@@ -44,7 +47,7 @@ async def test_the_script_comes_before_the_rule() -> None:
 
 async def test_it_cuts_as_a_model_does() -> None:
     """Stop strings end the text and are not in it; ``max_tokens`` words are the most."""
-    engine = FakeEngine(["one two\nthree", "one two three"])
+    engine = Generator(["one two\nthree", "one two three"])
     stopped = await engine.generate(_ask("a b"), Sampling(max_tokens=9, stop=("\n",)), deadline=LATER)
     assert (stopped.text, stopped.finish) == ("one two", FinishReason.STOP)
     cut = await engine.generate(_ask("a b"), Sampling(max_tokens=2), deadline=LATER)
@@ -55,5 +58,42 @@ async def test_it_cuts_as_a_model_does() -> None:
 async def test_a_passed_deadline_is_a_failure() -> None:
     """Nothing is answered too late."""
     with pytest.raises(AnnotationFailed) as failed:
-        await FakeEngine().generate(_ask("a"), SAMPLING, deadline=Deadline.after(-1))
+        await Generator().generate(_ask("a"), SAMPLING, deadline=Deadline.after(-1))
     assert failed.value.kind is FailureKind.PAST_DEADLINE
+
+
+def _completion(*tokens: str) -> Completion:
+    ends = list(accumulate(map(len, tokens)))
+    spans = tuple(Span(end - len(token), end) for token, end in zip(tokens, ends, strict=True))
+    return Completion(Alignment("".join(tokens), None, spans))
+
+
+async def test_segments_are_worth_their_length() -> None:
+    """A tenth of the characters each, unless scores are queued; every question is remembered."""
+    engine = await SegmentScorer.open(EngineSettings(engine=EngineName.FAKE))
+    assert await engine.ready()
+    completion, segments = _completion("The", " end", "."), (Segment(0, 2), Segment(2, 3))
+    scored = await engine.score((), completion, segments, window=Window(), deadline=LATER)
+    assert scored.values == (0.7, 0.1)
+    engine.enqueue([2.0, -1.0])
+    scored = await engine.score((), completion, segments, window=Window(), deadline=LATER)
+    assert scored.values == (2.0, -1.0)
+    seen = await engine.attend((), completion, window=Window(), deadline=LATER)
+    assert (seen.score, seen.weights) == (0.8, (0.375, 0.5, 0.125))
+    assert engine.history == [("The end", ".")] * 2 + [("The end.",)]
+
+
+async def test_choices_are_open_after_sentences() -> None:
+    """3 nats behind a full stop, none elsewhere; entropies can be queued, and failures."""
+    engine = TokenWeigher(rule=open_after_sentences)
+    completion = _completion("The", " end", ".", " So")
+    weighed = await engine.weigh((), completion, window=Window(), deadline=LATER)
+    assert weighed.entropies == (0.0, 0.0, 3.0, 0.0)
+    assert weighed.logprobs == (-1.0,) * 4
+    engine.enqueue([1.0] * 4, AnnotationFailed(FailureKind.TOO_LONG, "so long"))
+    weighed = await engine.weigh((), completion, window=Window(), deadline=LATER)
+    assert weighed.entropies == (1.0,) * 4
+    with pytest.raises(AnnotationFailed, match="so long"):
+        await engine.weigh((), completion, window=Window(), deadline=LATER)
+    with pytest.raises(AnnotationFailed, match="deadline"):
+        await engine.weigh((), completion, window=Window(), deadline=Deadline.after(-1))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assayd.engines.grouping import groups_by_length
+from assayd.engines.transformers.grouping import groups_by_length
 
 
 @given(

@@ -17,7 +17,7 @@ from assayd.domain.failure import AnnotationFailed, FailureKind
 from assayd.domain.ports import Deadline, FinishReason, Generation, Sampling
 from assayd.domain.provenance import ModelRef
 from assayd.domain.rollout import Message, Role
-from assayd.engines.openai import ATTEMPTS, OpenAIEngine
+from assayd.engines.openai import ATTEMPTS, Generator
 from assayd.settings import EngineName, EngineSettings
 
 MESSAGES = (Message(Role.SYSTEM, "judge"), Message(Role.USER, "a secret completion"))
@@ -80,28 +80,28 @@ def server(_running: tuple[str, Server]) -> Server:
 
 
 @pytest.fixture
-async def engine(_running: tuple[str, Server], server: Server) -> AsyncIterator[OpenAIEngine]:
+async def engine(_running: tuple[str, Server], server: Server) -> AsyncIterator[Generator]:
     """An engine that asks ``server``."""
     settings = EngineSettings(
         engine=EngineName.OPENAI, model="critic", base_url=f"{_running[0]}/v1", api_key="sesame"
     )
-    engine = await OpenAIEngine.open(settings)
+    engine = await Generator.open(settings)
     yield engine
     await engine.close()
 
 
-async def _ask(engine: OpenAIEngine, timeout_s: float = 20.0, **sampling: Any) -> Generation:
+async def _ask(engine: Generator, timeout_s: float = 20.0, **sampling: Any) -> Generation:
     settled = Sampling(**{"max_tokens": 5, **sampling})
     return await engine.generate(MESSAGES, settled, deadline=Deadline.after(timeout_s))
 
 
-async def _failure(engine: OpenAIEngine, timeout_s: float = 20.0) -> AnnotationFailed:
+async def _failure(engine: Generator, timeout_s: float = 20.0) -> AnnotationFailed:
     with pytest.raises(AnnotationFailed) as failed:
         await _ask(engine, timeout_s)
     return failed.value
 
 
-async def test_the_call_and_its_answer(engine: OpenAIEngine, server: Server) -> None:
+async def test_the_call_and_its_answer(engine: Generator, server: Server) -> None:
     """All of the sampling travels, with the key; text, finish and usage come back."""
     generation = await _ask(engine, temperature=0.5, top_p=0.9, seed=3, stop=("\n",))
     assert generation.text == "fine"
@@ -125,20 +125,20 @@ async def test_the_call_and_its_answer(engine: OpenAIEngine, server: Server) -> 
     }
 
 
-async def test_running_out_of_tokens_is_said(engine: OpenAIEngine, server: Server) -> None:
+async def test_running_out_of_tokens_is_said(engine: Generator, server: Server) -> None:
     """``finish_reason: length`` is LENGTH."""
     server.script = [Answer(body=completion(finish="length"))]
     assert (await _ask(engine)).finish is FinishReason.LENGTH
 
 
-async def test_an_empty_text_is_a_text(engine: OpenAIEngine, server: Server) -> None:
+async def test_an_empty_text_is_a_text(engine: Generator, server: Server) -> None:
     """``content: ""`` is what the critic said."""
     server.script = [Answer(body=completion(""))]
     assert (await _ask(engine)).text == ""
 
 
 @pytest.mark.parametrize("body", [completion(None), '{"choices": [{"message": {}}]}'])
-async def test_no_text_is_a_failure(engine: OpenAIEngine, server: Server, body: str) -> None:
+async def test_no_text_is_a_failure(engine: Generator, server: Server, body: str) -> None:
     """Null or missing content is never taken for a critique."""
     server.script = [Answer(body=body)]
     failed = await _failure(engine)
@@ -147,7 +147,7 @@ async def test_no_text_is_a_failure(engine: OpenAIEngine, server: Server, body: 
 
 
 @pytest.mark.parametrize("body", ["<html>", "[]", '{"choices": []}', '{"choices": [{"message": null}]}', "3"])
-async def test_an_answer_that_is_none_is_a_failure(engine: OpenAIEngine, server: Server, body: str) -> None:
+async def test_an_answer_that_is_none_is_a_failure(engine: Generator, server: Server, body: str) -> None:
     """A proxy's page or a truncated answer is kind ``engine``."""
     server.script = [Answer(body=body)]
     assert (await _failure(engine)).kind is FailureKind.ENGINE
@@ -165,7 +165,7 @@ async def test_an_answer_that_is_none_is_a_failure(engine: OpenAIEngine, server:
     ],
 )
 async def test_a_refusal_is_not_asked_again(
-    engine: OpenAIEngine, server: Server, status: int, said: str, kind: FailureKind, advice: str
+    engine: Generator, server: Server, status: int, said: str, kind: FailureKind, advice: str
 ) -> None:
     """A status that will not change fails at once and says what to check."""
     server.script = [Answer(status, said)]
@@ -176,14 +176,14 @@ async def test_a_refusal_is_not_asked_again(
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
-async def test_a_passing_failure_is_asked_again(engine: OpenAIEngine, server: Server, status: int) -> None:
+async def test_a_passing_failure_is_asked_again(engine: Generator, server: Server, status: int) -> None:
     """One bad status costs a second attempt and no more."""
     server.script = [Answer(status), Answer()]
     assert (await _ask(engine)).text == "fine"
     assert len(server.requests) == 2
 
 
-async def test_retry_after_is_honoured(engine: OpenAIEngine, server: Server) -> None:
+async def test_retry_after_is_honoured(engine: Generator, server: Server) -> None:
     """The second attempt comes when the server said, in seconds or by a date, and not before."""
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
     server.script = [
@@ -197,7 +197,7 @@ async def test_retry_after_is_honoured(engine: OpenAIEngine, server: Server) -> 
     assert third - first > 2.9
 
 
-async def test_a_wait_past_the_deadline_is_not_begun(engine: OpenAIEngine, server: Server) -> None:
+async def test_a_wait_past_the_deadline_is_not_begun(engine: Generator, server: Server) -> None:
     """A server that wants more time than there is ends the call at once."""
     server.script = [Answer(429, headers={"retry-after": "30"})]
     began_s = time.monotonic()
@@ -208,7 +208,7 @@ async def test_a_wait_past_the_deadline_is_not_begun(engine: OpenAIEngine, serve
     assert len(server.requests) == 1
 
 
-async def test_attempts_end_with_the_deadline(engine: OpenAIEngine, server: Server) -> None:
+async def test_attempts_end_with_the_deadline(engine: Generator, server: Server) -> None:
     """A server that fails for ever is given up when the time is over."""
     server.script = [Answer(503, headers={"retry-after": "0"}, delay_s=0.3)]
     began_s = time.monotonic()
@@ -218,7 +218,7 @@ async def test_attempts_end_with_the_deadline(engine: OpenAIEngine, server: Serv
     assert 2 <= len(server.requests) <= 3
 
 
-async def test_attempts_are_counted(engine: OpenAIEngine, server: Server) -> None:
+async def test_attempts_are_counted(engine: Generator, server: Server) -> None:
     """Time left does not mean asking without end."""
     server.script = [Answer(503, headers={"retry-after": "0"})]
     failed = await _failure(engine)
@@ -226,7 +226,7 @@ async def test_attempts_are_counted(engine: OpenAIEngine, server: Server) -> Non
     assert len(server.requests) == ATTEMPTS
 
 
-async def test_a_slow_answer_is_past_the_deadline(engine: OpenAIEngine, server: Server) -> None:
+async def test_a_slow_answer_is_past_the_deadline(engine: Generator, server: Server) -> None:
     """The deadline holds while the server thinks, and a call that is late already is not made."""
     server.script = [Answer(delay_s=5)]
     assert (await _failure(engine, timeout_s=0.2)).kind is FailureKind.PAST_DEADLINE
@@ -236,7 +236,7 @@ async def test_a_slow_answer_is_past_the_deadline(engine: OpenAIEngine, server: 
 
 async def test_no_server_is_an_engine_failure() -> None:
     """A refused connection is tried again, then said with the address; the engine is not ready meanwhile."""
-    engine = OpenAIEngine("http://127.0.0.1:9/v1", ModelRef("critic", "unpinned"))
+    engine = Generator("http://127.0.0.1:9/v1", ModelRef("critic", "unpinned"))
     assert not await engine.ready()
     failed = await _failure(engine)
     assert failed.kind is FailureKind.ENGINE
@@ -246,7 +246,7 @@ async def test_no_server_is_an_engine_failure() -> None:
 
 @pytest.mark.parametrize(("status", "ready"), [(200, True), (404, True), (401, True), (500, False)])
 async def test_ready_when_the_server_answers(
-    engine: OpenAIEngine, server: Server, status: int, ready: bool
+    engine: Generator, server: Server, status: int, ready: bool
 ) -> None:
     """A server without a list of models is alive; one that breaks is not."""
     server.script = [Answer(status)]
@@ -255,7 +255,7 @@ async def test_ready_when_the_server_answers(
 
 
 async def test_a_retry_logs_no_prompt(
-    engine: OpenAIEngine, server: Server, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    engine: Generator, server: Server, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What stamina's hooks print of a retry holds the cause and nothing of the request."""
     caplog.set_level(logging.DEBUG, logger="stamina")
@@ -269,8 +269,8 @@ async def test_a_retry_logs_no_prompt(
 async def test_settings_that_lack_something_are_refused() -> None:
     """Address and model are needed; the revision is what the settings pin."""
     with pytest.raises(ValueError, match="base_url"):
-        await OpenAIEngine.open(EngineSettings(engine=EngineName.OPENAI, model="critic"))
+        await Generator.open(EngineSettings(engine=EngineName.OPENAI, model="critic"))
     url = "http://127.0.0.1:9"
-    engine = await OpenAIEngine.open(EngineSettings(engine=EngineName.OPENAI, model="critic", base_url=url))
+    engine = await Generator.open(EngineSettings(engine=EngineName.OPENAI, model="critic", base_url=url))
     assert engine.model == ModelRef("critic", "unpinned")
     await engine.close()

@@ -27,11 +27,10 @@ from assayd.domain.failure import AnnotationFailed, FailureKind
 from assayd.domain.ports import Deadline, FinishReason, Generation, Sampling
 from assayd.domain.provenance import ModelRef, Usage
 from assayd.domain.rollout import Message, Role
-from assayd.engines import decoding
-from assayd.engines.loading import Loaded, digest
-from assayd.engines.pocket import PocketEngine
-from assayd.engines.token_choice import pick
-from assayd.engines.transformers import TransformersEngine
+from assayd.engines import pocket
+from assayd.engines.transformers import Generator, decoding
+from assayd.engines.transformers.loading import Loaded, digest
+from assayd.engines.transformers.token_choice import pick
 from assayd.settings import EngineName, EngineSettings
 
 WORDS = "the cat sat on a mat and then ran away from two small dogs who were eating apples in rain".split()
@@ -84,9 +83,9 @@ def folder(
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[TransformersEngine]:
+def engine(folder: Path) -> Iterator[Generator]:
     """An engine opened on ``folder``."""
-    engine = asyncio.run(TransformersEngine.open(_settings(folder)))
+    engine = asyncio.run(Generator.open(_settings(folder)))
     yield engine
     asyncio.run(engine.close())
 
@@ -95,19 +94,19 @@ def _settings(folder: Path, **more: Any) -> EngineSettings:
     return EngineSettings(engine=EngineName.TRANSFORMERS, model=str(folder), device="cpu", **more)
 
 
-def _engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> TransformersEngine:
-    return TransformersEngine(Loaded(model.eval(), tokenizer, ModelRef("test", "1")))
+def _engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Generator:
+    return Generator(Loaded(model.eval(), tokenizer, ModelRef("test", "1")))
 
 
 async def _ask(
-    engine: TransformersEngine, text: str, max_tokens: int = 12, timeout_s: float = 30.0, **sampling: Any
+    engine: Generator, text: str, max_tokens: int = 12, timeout_s: float = 30.0, **sampling: Any
 ) -> Generation:
     message = (Message(Role.USER, text),)
     settled = Sampling(max_tokens=max_tokens, **sampling)
     return await engine.generate(message, settled, deadline=Deadline.after(timeout_s))
 
 
-async def _written(engine: TransformersEngine, rows: int) -> None:
+async def _written(engine: Generator, rows: int) -> None:
     while engine.decoder.rows < rows:  # noqa: ASYNC110  # what counts is what the model's thread has done
         await asyncio.sleep(0.001)
 
@@ -129,7 +128,7 @@ PROMPTS = [text_of(words, seed) for seed, words in enumerate([1, 60, 3, 25, 24, 
 
 
 async def test_greedy_text_is_that_of_transformers(
-    engine: TransformersEngine, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+    engine: Generator, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """Rows of mixed lengths in one batch say what ``model.generate`` says of each alone."""
     answers = await asyncio.gather(*(_ask(engine, text, 4 + 3 * place) for place, text in enumerate(PROMPTS)))
@@ -140,7 +139,7 @@ async def test_greedy_text_is_that_of_transformers(
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-async def test_company_changes_nothing(engine: TransformersEngine, temperature: float) -> None:
+async def test_company_changes_nothing(engine: Generator, temperature: float) -> None:
     """A text is the same alone, in company, and in another order; sampled texts go by their own seed."""
 
     def ask(place: int) -> Any:
@@ -154,7 +153,7 @@ async def test_company_changes_nothing(engine: TransformersEngine, temperature: 
     assert permuted == [alone[place] for place in order]
 
 
-async def test_sampling_goes_by_the_seed(engine: TransformersEngine) -> None:
+async def test_sampling_goes_by_the_seed(engine: Generator) -> None:
     """One seed gives one text, another seed another, and no seed something new each time."""
     seeded = [await _ask(engine, "the cat", 30, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     assert seeded[0] == seeded[1] != seeded[2]
@@ -162,7 +161,7 @@ async def test_sampling_goes_by_the_seed(engine: TransformersEngine) -> None:
     assert len(set(free)) == 3
 
 
-async def test_a_tiny_nucleus_is_greedy(engine: TransformersEngine) -> None:
+async def test_a_tiny_nucleus_is_greedy(engine: Generator) -> None:
     """With ``top_p`` near 0 only the likeliest token is left."""
     greedy = await _ask(engine, "the cat")
     assert (await _ask(engine, "the cat", temperature=1.0, top_p=1e-9, seed=5)) == greedy
@@ -179,7 +178,7 @@ def test_draws_follow_the_probabilities() -> None:
     assert nucleus.bincount(minlength=5).tolist() == pytest.approx([0, 625, 0, 375, 0], abs=1)
 
 
-async def test_a_stop_string_ends_the_text(engine: TransformersEngine) -> None:
+async def test_a_stop_string_ends_the_text(engine: Generator) -> None:
     """It is not in the text, wherever its characters lie in the tokens; the earliest of several counts."""
     whole = await _ask(engine, PROMPTS[3], 40)
     for start, end in ((5, 8), (11, 12), (17, 29)):
@@ -190,7 +189,7 @@ async def test_a_stop_string_ends_the_text(engine: TransformersEngine) -> None:
         assert cut.usage.completion_tokens < 40
 
 
-async def test_max_tokens_is_the_length(engine: TransformersEngine) -> None:
+async def test_max_tokens_is_the_length(engine: Generator) -> None:
     """A text that runs out of tokens says so; one token is the least."""
     for tokens in (1, 9):
         answer = await _ask(engine, "the dogs", tokens)
@@ -215,7 +214,7 @@ async def test_the_end_marker_ends_the_text(
     await engine.close()
 
 
-async def test_a_caller_who_goes_stops_the_work(engine: TransformersEngine) -> None:
+async def test_a_caller_who_goes_stops_the_work(engine: Generator) -> None:
     """A cancelled row leaves while its text is being written."""
     before = engine.decoder.rows
     task = asyncio.create_task(_ask(engine, "the cat", 480))
@@ -226,7 +225,7 @@ async def test_a_caller_who_goes_stops_the_work(engine: TransformersEngine) -> N
     assert engine.decoder.rows < before + 240
 
 
-async def test_a_deadline_stops_the_work(engine: TransformersEngine) -> None:
+async def test_a_deadline_stops_the_work(engine: Generator) -> None:
     """A row whose time is over leaves; one that is late already costs nothing."""
     before = engine.decoder.rows
     with pytest.raises(AnnotationFailed) as failed:
@@ -241,7 +240,7 @@ async def test_a_deadline_stops_the_work(engine: TransformersEngine) -> None:
     assert engine.decoder.rows == before
 
 
-async def test_a_short_text_does_not_wait_for_a_long_one(engine: TransformersEngine) -> None:
+async def test_a_short_text_does_not_wait_for_a_long_one(engine: Generator) -> None:
     """A row that arrives while another is being written joins it and is answered first."""
     before = engine.decoder.rows
     long = asyncio.create_task(_ask(engine, "the cat", 400))
@@ -327,12 +326,12 @@ async def test_ids_past_the_embeddings_are_refused(poisonable: PreTrainedTokeniz
     await engine.close()
 
 
-async def test_what_does_not_fit_is_too_long(engine: TransformersEngine, folder: Path) -> None:
+async def test_what_does_not_fit_is_too_long(engine: Generator, folder: Path) -> None:
     """Prompt and reply together must fit into the model, or into ``max_model_len``."""
     with pytest.raises(AnnotationFailed) as failed:
         await _ask(engine, "the cat", 512)
     assert failed.value.kind is FailureKind.TOO_LONG
-    short = await TransformersEngine.open(_settings(folder, max_model_len=20))
+    short = await Generator.open(_settings(folder, max_model_len=20))
     with pytest.raises(AnnotationFailed, match="20"):
         await _ask(short, "the cat", 19)
     await _ask(short, "the cat", 5)
@@ -400,7 +399,7 @@ async def test_a_chat_template_is_used(model: PreTrainedModel, tokenizer: PreTra
 
 
 async def test_the_revision_of_a_folder_is_its_content(
-    engine: TransformersEngine, folder: Path, tmp_path: Path
+    engine: Generator, folder: Path, tmp_path: Path
 ) -> None:
     """Same files, same digest wherever they lie; another byte, another digest; a wrong pin is refused."""
     copy = shutil.copytree(folder, tmp_path / "copy")
@@ -408,7 +407,7 @@ async def test_the_revision_of_a_folder_is_its_content(
     (copy / "generation_config.json").write_text('{"eos_token_id": 1}')
     assert digest(copy) != engine.model.revision
     with pytest.raises(ValueError, match="not the pinned revision"):
-        await TransformersEngine.open(_settings(copy, revision=engine.model.revision))
+        await Generator.open(_settings(copy, revision=engine.model.revision))
 
 
 @pytest.mark.parametrize(
@@ -428,15 +427,15 @@ async def test_what_cannot_be_loaded_says_what_to_do(
         pytest.skip("this machine has a CUDA device")
     wanted = {"engine": EngineName.TRANSFORMERS, "model": str(folder), **settings}
     with pytest.raises(ValueError, match=advice):
-        await TransformersEngine.open(EngineSettings(**wanted))
+        await Generator.open(EngineSettings(**wanted))
 
 
 async def test_the_embedded_critic_opens() -> None:
     """The weights inside the package answer, pinned by their digest; the name of another model is refused."""
-    engine = await PocketEngine.open(EngineSettings())
+    engine = await pocket.Generator.open(EngineSettings())
     assert engine.model.name == "assay/pocket-critic"
     assert engine.model.revision.startswith("sha256:")
     assert (await _ask(engine, "<|toxicity|>\n<|completion|>\nfine\n<|critique|>", 5)).usage.completion_tokens
     await engine.close()
     with pytest.raises(ValueError, match="set `engine` to transformers"):
-        await PocketEngine.open(EngineSettings(model="another"))
+        await pocket.Generator.open(EngineSettings(model="another"))

@@ -87,3 +87,44 @@ class TokenAnnotation:
     empty_tokens: tuple[int, ...] = ()
     score_shown: str | None = None
     transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSegment:
+    """One piece of a completion and what it is worth.
+
+    ``raw`` is what the segment model said, ``reward`` what the normalizer made of it: ``(raw - mean) / std``.
+    ``progress`` is k / K in (0, 1] for the k-th of K segments. ``std_floored`` says that the normalizer's own
+    deviation was too small to divide by.
+    """
+
+    segment: Segment
+    span: Span
+    raw: float
+    reward: float
+    progress: float
+    mean: float
+    std: float
+    std_floored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentAnnotation:
+    """One finite reward per completion token, and the segments that they come from.
+
+    ``rewards`` combine ``intrinsic`` (what Assay judged) with the extrinsic reward. ``sequence_score`` is the mean
+    of the raw segment rewards, None without segments. ``entropies`` (nats) belong to the distribution behind each
+    token and are there when the caller asked for them. ``transferred`` says that a model read tokens of its own,
+    so that places were brought over by characters. ``prompt_tokens_dropped`` were cut off on the prompt's left.
+    ``penalized`` says that the end penalty stands in place of every intrinsic reward.
+    """
+
+    rewards: tuple[float, ...]
+    intrinsic: tuple[float, ...]
+    segments: tuple[ScoredSegment, ...] = ()
+    sequence_score: float | None = None
+    entropies: tuple[float, ...] | None = None
+    transferred: bool = False
+    prompt_tokens_dropped: int = 0
+    penalized: bool = False
+    transient: bool = False

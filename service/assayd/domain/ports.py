@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import Protocol, Self, TypeVar
 
 from .provenance import ModelRef, Recipe, Usage
-from .rollout import Message, Rollout
+from .rollout import Completion, Message, Rollout
+from .text import Segment
 
 
 class Annotation(Protocol):
@@ -102,6 +103,121 @@ class Generates(Engine, Protocol):
 
         Raises ``AnnotationFailed`` with kind ``too_long`` when prompt and ``max_tokens`` exceed the model,
         ``past_deadline`` when time ran out, ``engine`` when the model could not be asked.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much a model may be shown, in its own tokens; None: as much as it holds.
+
+    A prompt beyond ``max_prompt_length`` loses its left part, as in the segment paper. A completion is never cut:
+    with its prompt it has to fit into ``max_length``. ``transfer`` False refuses tokens that the model does not
+    read as the trainer does.
+    """
+
+    max_length: int | None = None
+    max_prompt_length: int | None = None
+    transfer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """How a model took in one prompt and completion.
+
+    ``prompt_length`` are its tokens of the prompt, ``prompt_tokens_dropped`` those that were cut off on the left.
+    ``transferred``: it read tokens of its own, and places were brought over by characters.
+    """
+
+    usage: Usage
+    prompt_length: int = 0
+    prompt_tokens_dropped: int = 0
+    transferred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentScores:
+    """One raw reward per segment, in order."""
+
+    values: tuple[float, ...]
+    intake: Intake
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStats:
+    """One value per completion token, in nats.
+
+    ``logprobs[j]`` is of token j under the distribution before it, ``entropies[j]`` of the distribution behind it.
+    """
+
+    logprobs: tuple[float, ...]
+    entropies: tuple[float, ...]
+    intake: Intake
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What a reward model says of the whole completion, and where it looked while saying it.
+
+    ``weights`` has one share per completion token, none negative, 1 in all; all 0 where it saw none of them.
+    """
+
+    score: float
+    weights: tuple[float, ...]
+    intake: Intake
+
+
+class ScoresSegments(Engine, Protocol):
+    """An engine that puts a number on pieces of a completion."""
+
+    async def score(
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        segments: tuple[Segment, ...],
+        *,
+        window: Window,
+        deadline: Deadline,
+        closing: bool = False,
+    ) -> SegmentScores:
+        """Read the model's head at the last token of each segment; one forward pass gives them all.
+
+        ``closing`` reads the last segment on the end marker behind the completion, which is added where there is
+        none, unless the completion was truncated. Raises ``AnnotationFailed``: ``too_long``, ``unaligned`` (see
+        ``Window.transfer``), ``past_deadline``, ``engine``.
+        """
+        ...
+
+
+class WeighsTokens(Engine, Protocol):
+    """An engine that says how likely each token was, and how open the choice behind it."""
+
+    async def weigh(
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        *,
+        window: Window,
+        deadline: Deadline,
+    ) -> TokenStats:
+        """Log-probability and entropy of every completion token; raises like ``ScoresSegments.score``."""
+        ...
+
+
+class Attends(Engine, Protocol):
+    """A reward model that shows where it looked."""
+
+    async def attend(
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        *,
+        window: Window,
+        deadline: Deadline,
+    ) -> Attention:
+        """The score at the end of the completion, and the attention of that place to each completion token.
+
+        The end marker is included, as by ``closing``. Attention is the mean over the heads of the last layer.
         """
         ...
 

@@ -56,17 +56,19 @@ class Provenance:
 class Recipe:
     """Everything besides the rollout that can change the answer.
 
+    ``other_models`` are those that ``model`` needs beside it, by what they do: ``entropy``, ``reference``.
     ``cacheable`` is False where two runs may differ (sampling without a seed); it is not part of the identity.
     """
 
     method: str
-    task: str
     mode: str
     model: ModelRef
-    prompt: PromptRef
     options: Mapping[str, Any]
     service_version: str
+    task: str | None = None
+    prompt: PromptRef | None = None
     tokenizer: ModelRef | None = None
+    other_models: Mapping[str, ModelRef] = field(default_factory=dict)
     cacheable: bool = field(default=True, compare=False)
 
     def identity(self) -> dict[str, Any]:
@@ -76,8 +78,9 @@ class Recipe:
             "task": self.task,
             "mode": self.mode,
             "model": asdict(self.model),
-            "prompt": asdict(self.prompt),
-            "tokenizer": None if self.tokenizer is None else asdict(self.tokenizer),
+            "other_models": {use: asdict(model) for use, model in self.other_models.items()},
+            "prompt": _plain(self.prompt),
+            "tokenizer": _plain(self.tokenizer),
             "options": dict(self.options),
             "service_version": self.service_version,
         }
@@ -104,8 +107,13 @@ class Recipe:
                 "outcome": rollout.outcome,
                 "reference": rollout.reference,
                 "correct": rollout.correct,
+                "entropies": rollout.entropies,
             }
         )
+
+
+def _plain(ref: ModelRef | PromptRef | None) -> dict[str, str] | None:
+    return None if ref is None else asdict(ref)
 
 
 def _digest(value: object) -> str:

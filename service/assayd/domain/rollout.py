@@ -51,7 +51,8 @@ class Rollout:
 
     ``extrinsic`` is the environment's own reward, None when the trainer sent none: what the gate looks at and the
     critic is told. ``outcome`` is the same on the scale on which it joins the token rewards, None when that is
-    ``extrinsic`` itself.
+    ``extrinsic`` itself. ``entropies`` (nats, one per completion token) are the policy's own, where the trainer
+    sent them.
     """
 
     id: str
@@ -61,3 +62,4 @@ class Rollout:
     outcome: float | None = None
     reference: str | None = None
     correct: bool | None = None
+    entropies: tuple[float, ...] | None = None

@@ -1,14 +1,27 @@
-"""Hosted models. Each is loaded only when chosen: ``ENGINES`` maps a name to an import string."""
+"""Hosted models. Each is loaded only when chosen: ``ENGINES`` maps a name to the module that hosts them.
+
+A module exports a class for each thing its models can do: ``Generator`` (``Generates``), ``SegmentScorer``
+(``ScoresSegments`` and ``Attends``), ``TokenWeigher`` (``WeighsTokens``). Each opens with
+``await Class.open(settings)``.
+"""
 
 from pathlib import Path
 from typing import Final
 
-POCKET_CRITIC: Final = Path(__file__).parents[1] / "pocket" / "critic"
+_POCKET: Final = Path(__file__).parents[1] / "pocket"
+
+POCKET_CRITIC: Final = _POCKET / "critic"
 """The embedded critic's weights and tokenizer; the latter is also the service's own, for texts without tokens."""
+POCKET_SEGMENT: Final = _POCKET / "segment"
+"""The embedded segment reward model."""
+POCKET_ENTROPY: Final = _POCKET / "entropy"
+"""The embedded language model that says where a policy was unsure."""
+POCKET_NORMALIZER: Final = _POCKET / "normalizer.json"
+"""What `assayd fit-normalizer` made of the embedded segment model's rewards."""
 
 ENGINES: Final[dict[str, str]] = {
-    "pocket": "assayd.engines.pocket:PocketEngine",
-    "transformers": "assayd.engines.transformers:TransformersEngine",
-    "openai": "assayd.engines.openai:OpenAIEngine",
-    "fake": "assayd.engines.fake:FakeEngine",
+    "pocket": "assayd.engines.pocket",
+    "transformers": "assayd.engines.transformers",
+    "openai": "assayd.engines.openai",
+    "fake": "assayd.engines.fake",
 }

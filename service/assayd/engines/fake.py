@@ -1,21 +1,39 @@
-"""An engine without weights, for the tests of those who build on Assay: scripted, or by a rule anyone can foresee."""
+"""Engines without weights, for the tests of those who build on Assay: scripted, or by a rule anyone can foresee."""
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Final, Self, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Generic, Self, TypeAlias, TypeVar
 
 from ..domain.failure import AnnotationFailed, FailureKind
-from ..domain.ports import Deadline, FinishReason, Generation, Sampling
+from ..domain.ports import (
+    Attention,
+    Deadline,
+    FinishReason,
+    Generation,
+    Intake,
+    Sampling,
+    SegmentScores,
+    TokenStats,
+    Window,
+)
 from ..domain.provenance import ModelRef, Usage
-from ..domain.rollout import Message
+from ..domain.rollout import Completion, Message
+from ..domain.text import Segment
 from ..settings import EngineSettings
 
 MODEL: Final = ModelRef("assay/fake", "1")
 _STEPS: Final = re.compile(r"^\[(\d+)\] ", re.MULTILINE)
 _WORD: Final = re.compile(r"\s*\S+|\s+$")
+_OPEN_ENTROPY: Final = 3.0
+_LOGPROB: Final = -1.0
+_SENTENCE_ENDS: Final = (".", "!", "?", "\n")
 
 Reply: TypeAlias = str | AnnotationFailed
+Scores: TypeAlias = Sequence[float] | AnnotationFailed
+Entropies: TypeAlias = Sequence[float] | AnnotationFailed
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 
 def content_critic(messages: tuple[Message, ...]) -> Reply:
@@ -34,28 +52,34 @@ def content_critic(messages: tuple[Message, ...]) -> Reply:
     return "\n".join(f'[{step}] "" | fake | correct' for step in steps) or "None identified"
 
 
-class FakeEngine:
-    """Answers with the queued ``replies`` in order, then by ``rule``; an ``AnnotationFailed`` is raised.
+def characters(texts: tuple[str, ...]) -> Scores:
+    """A segment is worth a tenth of its characters."""
+    return [len(text) / 10 for text in texts]
 
-    A token is a word with the white space before it. ``history`` holds every call: messages and sampling.
-    """
+
+def open_after_sentences(tokens: tuple[str, ...]) -> Entropies:
+    """The choice is open (3 nats) behind a token whose text ends in a full stop, ``!``, ``?`` or a line break."""
+    return [_OPEN_ENTROPY if token.endswith(_SENTENCE_ENDS) else 0.0 for token in tokens]
+
+
+class _Scripted(Generic[Asked, Answer]):
+    """Answers with the queued answers in order, then by ``rule``; an ``AnnotationFailed`` is raised."""
 
     def __init__(
-        self, replies: Iterable[Reply] = (), *, rule: Callable[[tuple[Message, ...]], Reply] = content_critic
-    ) -> None:
+        self, queue: Iterable[Answer | AnnotationFailed], rule: Callable[[Asked], Answer | AnnotationFailed]
+    ):
         self.model = MODEL
-        self.history: list[tuple[tuple[Message, ...], Sampling]] = []
-        self._queue = deque(replies)
+        self._queue = deque(queue)
         self._rule = rule
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
-        """Open without a script: ``content_critic`` answers. The settings change nothing."""
-        return cls()
+        """Open without a script: the rule answers. The settings change nothing."""
+        return cls()  # type: ignore[call-arg]  # every host below has defaults
 
-    def enqueue(self, *replies: Reply) -> None:
+    def enqueue(self, *answers: Answer | AnnotationFailed) -> None:
         """Answer the next calls with these."""
-        self._queue.extend(replies)
+        self._queue.extend(answers)
 
     async def ready(self) -> bool:
         """Whether it can answer: always."""
@@ -64,18 +88,35 @@ class FakeEngine:
     async def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
 
+    def _answer(self, asked: Asked, deadline: Deadline) -> Answer:
+        if deadline.passed:
+            raise AnnotationFailed(
+                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
+            )
+        answer = self._queue.popleft() if self._queue else self._rule(asked)
+        if isinstance(answer, AnnotationFailed):
+            raise answer
+        return answer
+
+
+class Generator(_Scripted[tuple[Message, ...], str]):
+    """Writes the queued ``replies`` in order, then by ``rule``; an ``AnnotationFailed`` is raised.
+
+    A token is a word with the white space before it. ``history`` holds every call: messages and sampling.
+    """
+
+    def __init__(
+        self, replies: Iterable[Reply] = (), *, rule: Callable[[tuple[Message, ...]], Reply] = content_critic
+    ) -> None:
+        super().__init__(replies, rule)
+        self.history: list[tuple[tuple[Message, ...], Sampling]] = []
+
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
         """Give the next reply, cut at stop strings and ``max_tokens`` as a model would."""
         self.history.append((messages, sampling))
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
-            )
-        reply = self._queue.popleft() if self._queue else self._rule(messages)
-        if isinstance(reply, AnnotationFailed):
-            raise reply
+        reply = self._answer(messages, deadline)
         for stop in sampling.stop:
             reply = reply.partition(stop)[0]
         words = _WORD.findall(reply)
@@ -83,3 +124,72 @@ class FakeEngine:
         usage = Usage(1, sum(len(_WORD.findall(message.content)) for message in messages), len(written))
         finish = FinishReason.STOP if len(written) == len(words) else FinishReason.LENGTH
         return Generation("".join(written), finish, usage)
+
+
+class SegmentScorer(_Scripted[tuple[str, ...], Sequence[float]]):
+    """Scores with the queued ``scores`` in order (one number per segment), then by ``rule``.
+
+    The rule is asked with the texts of the segments, or with the whole text to ``attend`` to it, which looks at
+    every character alike. ``history`` holds every question.
+    """
+
+    def __init__(
+        self, scores: Iterable[Scores] = (), *, rule: Callable[[tuple[str, ...]], Scores] = characters
+    ) -> None:
+        super().__init__(scores, rule)
+        self.card = None
+        self.history: list[tuple[str, ...]] = []
+
+    async def score(
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        segments: tuple[Segment, ...],
+        *,
+        window: Window,
+        deadline: Deadline,
+        closing: bool = False,
+    ) -> SegmentScores:
+        """Give the next scores."""
+        texts = tuple(completion.alignment.span_of(segment).of(completion.text) for segment in segments)
+        self.history.append(texts)
+        return SegmentScores(tuple(self._answer(texts, deadline)), _intake(completion))
+
+    async def attend(
+        self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline
+    ) -> Attention:
+        """Give the next score (the first of it), and an equal look at every character."""
+        self.history.append((completion.text,))
+        score = self._answer((completion.text,), deadline)[0]
+        lengths = [len(span) for span in completion.alignment.token_spans]
+        total = sum(lengths) or 1
+        return Attention(score, tuple(length / total for length in lengths), _intake(completion))
+
+
+class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
+    """Weighs with the queued ``entropies`` in order (one per token), then by ``rule``; log-probabilities are -1.
+
+    The rule is asked with the texts of the tokens. ``history`` holds every question.
+    """
+
+    def __init__(
+        self,
+        entropies: Iterable[Entropies] = (),
+        *,
+        rule: Callable[[tuple[str, ...]], Entropies] = open_after_sentences,
+    ) -> None:
+        super().__init__(entropies, rule)
+        self.history: list[tuple[str, ...]] = []
+
+    async def weigh(
+        self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline
+    ) -> TokenStats:
+        """Give the next entropies."""
+        tokens = tuple(span.of(completion.text) for span in completion.alignment.token_spans)
+        self.history.append(tokens)
+        entropies = tuple(self._answer(tokens, deadline))
+        return TokenStats((_LOGPROB,) * len(tokens), entropies, _intake(completion))
+
+
+def _intake(completion: Completion) -> Intake:
+    return Intake(Usage(1, len(completion)))

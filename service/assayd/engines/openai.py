@@ -46,7 +46,7 @@ class _Retry:
         return error.wait_s if error.wait_s < self.deadline.remaining_s else False
 
 
-class OpenAIEngine:
+class Generator:
     """A model behind HTTP."""
 
     def __init__(self, base_url: str, model: ModelRef, *, api_key: str | None = None) -> None:

@@ -43,19 +43,24 @@ class Aligner:
         return (await self._tokenizers.get(name, revision)).model
 
     async def align_all(
-        self, completions: Sequence[RawCompletion], tokenizer: ModelRef | None = None
+        self,
+        completions: Sequence[RawCompletion],
+        tokenizer: ModelRef | None = None,
+        *,
+        own: tuple[str, str | None] | None = None,
     ) -> list[Completion | Failure]:
         """Align each completion, or say why it cannot be; in the order given, off the event loop.
 
-        ``tokenizer`` is the policy's; without it, texts alone are cut by the service's own. Raises
-        ``Rejected`` when a tokenizer is needed that cannot be had. One that is not needed is not loaded.
+        ``tokenizer`` is the policy's; without it, texts alone are cut by ``own`` (name and revision), or by the
+        service's where that is None too. Raises ``Rejected`` when a tokenizer is needed that cannot be had. One
+        that is not needed is not loaded.
         """
-        named = own = None
+        named = spare = None
         if tokenizer is not None and any(sent.offsets is None for sent in completions):
             named = await self._tokenizers.get(tokenizer.name, tokenizer.revision)
         elif any(sent.offsets is None and sent.token_ids is None for sent in completions):
-            own = await self._tokenizers.get(str(self._own))
-        return await asyncio.to_thread(lambda: [_outcome(sent, named, own) for sent in completions])
+            spare = await self._tokenizers.get(*(own or (str(self._own), None)))
+        return await asyncio.to_thread(lambda: [_outcome(sent, named, spare) for sent in completions])
 
 
 def _outcome(

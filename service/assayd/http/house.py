@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from starlette.requests import Request
 
 from ..annotators.options import CriticOptions, Mode
-from ..domain.annotation import TokenAnnotation
+from ..annotators.segment_options import Method, SegmentOptions
+from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.failure import Failure
 from ..domain.ports import Annotator
 from ..domain.provenance import ModelRef
@@ -41,12 +42,27 @@ class House(Protocol):
         """The annotator for one call; raises ``Rejected`` when the critic does not know the task."""
         ...
 
+    async def segment_scorer(
+        self, method: Method, mode: Mode, options: SegmentOptions, tokenizer: ModelRef | None
+    ) -> Annotator[SegmentAnnotation]:
+        """The annotator for one call; raises ``Rejected`` for options that do not go together."""
+        ...
+
     async def tokenizer(self, name: str, revision: str | None) -> ModelRef:
         """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot be had."""
         ...
 
+    @property
+    def segment_tokenizer(self) -> tuple[str, str | None] | None:
+        """Name and revision of what cuts texts without tokens for the segment model; None: the service's own."""
+        ...
+
     async def align(
-        self, completions: Sequence[RawCompletion], tokenizer: ModelRef | None
+        self,
+        completions: Sequence[RawCompletion],
+        tokenizer: ModelRef | None,
+        *,
+        own: tuple[str, str | None] | None = None,
     ) -> list[Completion | Failure]:
         """Tokens and characters brought together, or the reason why not."""
         ...

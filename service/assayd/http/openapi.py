@@ -8,13 +8,15 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from .answers import Problem, TokenResponse
+from .answers import Problem
 from .errors import PROBLEM_JSON
-from .schemas import TokenRequest
+from .schemas import SegmentRequest, TokenRequest
+from .segment_answers import SegmentResponse
+from .token_answers import TokenResponse
 
 _REF: Final = "#/components/schemas/{}"
-_REQUESTS: Final[list[type[BaseModel]]] = [TokenRequest]
-_ANSWERS: Final = [TokenResponse, Problem]
+_REQUESTS: Final[list[type[BaseModel]]] = [TokenRequest, SegmentRequest]
+_ANSWERS: Final = [TokenResponse, SegmentResponse, Problem]
 
 
 def documented(body: type[BaseModel], answer: type[msgspec.Struct]) -> dict[str, Any]:

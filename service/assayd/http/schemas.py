@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from ..annotators.options import CriticOptions, Mode
+from ..annotators.segment_options import Method, SegmentOptions
 from ..domain.rollout import Message, Role
 from ..engines.tokenizers import RawCompletion
 
@@ -69,6 +70,8 @@ class WireRollout(Wire):
     correct: bool | None = None
     mask: tuple[Literal[0, 1] | bool, ...] | None = None
     """Which tokens the policy wrote; the others get 0.0."""
+    entropies: tuple[Annotated[FiniteFloat, Field(ge=0)], ...] | None = None
+    """The policy's entropy in nats, one per completion token; see the option `entropy_index`."""
 
     @property
     def raw_completion(self) -> RawCompletion:
@@ -108,19 +111,32 @@ class Task(StrEnum):
     MATH_STEPS = "math-steps"
 
 
-class TokenRequest(Wire):
-    """Rollouts to judge token by token."""
+class JudgeRequest(Wire):
+    """What every judging route takes."""
 
-    method: Literal["critic"] = "critic"
-    task: Task
     mode: Mode = Mode.STRICT
     """`strict`: what the paper means. `compat`: what its released code does, quirks included."""
     tokenizer: WireTokenizer | None = None
     rollouts: tuple[WireRollout, ...] = Field(min_length=1)
-    options: CriticOptions = CriticOptions()
     extrinsic_normalizer: WireMoments | None = None
     """Bring this call's extrinsic rewards into [-1, 1] by running z-score before they join the tokens.
 
     The updated moments come back as `batch.extrinsic_normalizer`; send them with the next call."""
     timeout_s: FiniteFloat | None = Field(None, gt=0, le=MAX_TIMEOUT_S)
     """Bounds the whole call, queues included; the service's default when absent."""
+
+
+class TokenRequest(JudgeRequest):
+    """Rollouts to judge token by token."""
+
+    method: Literal["critic"] = "critic"
+    task: Task
+    options: CriticOptions = CriticOptions()
+
+
+class SegmentRequest(JudgeRequest):
+    """Rollouts to pay segment by segment."""
+
+    method: Method = Method.SEGMENT
+    """Where the raw reward of a segment comes from."""
+    options: SegmentOptions = SegmentOptions()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..domain.ports import Sampling
+from ...domain.ports import Sampling
 
 
 def pick(logits_bv: Tensor, samplings: Sequence[Sampling], uniforms: Sequence[float]) -> Tensor:

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..domain.failure import FailureKind
-from ..domain.ports import FinishReason, Generation, Sampling
-from ..domain.provenance import Usage
+from ...domain.failure import FailureKind
+from ...domain.ports import FinishReason, Generation, Sampling
+from ...domain.provenance import Usage
+from ..batcher import Job, Joiners
 from .attention_cache import can_stack, new_cache, stack
-from .batcher import Job, Joiners
 from .grouping import groups_by_length
 from .token_choice import pick
 

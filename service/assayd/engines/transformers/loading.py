@@ -1,19 +1,24 @@
-"""Loads a causal language model from the hub or a folder, and says exactly which one it is."""
+"""Loads a model and its tokenizer from the hub or a folder, and says exactly which ones they are."""
 
 import hashlib
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from ..domain.provenance import ModelRef
-from ..settings import EngineSettings
+from ...domain.provenance import ModelRef
+from ...settings import EngineSettings
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MODEL_FILES: Final = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken"}
+
+Build: TypeAlias = Callable[[str, str | None, torch.dtype], PreTrainedModel]
+"""Makes the model of a name, a revision and a dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +29,32 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
     ref: ModelRef
 
+    @property
+    def vocabulary(self) -> int:
+        """How many ids the model has embeddings for."""
+        return cast(torch.nn.Embedding, self.model.get_input_embeddings()).num_embeddings
 
-def load(settings: EngineSettings) -> Loaded:
-    """Load ``settings.model``; code that comes with a model is never run.
+    def context(self, max_model_len: int | None) -> int | None:
+        """The most tokens it reads at once, None where nothing bounds them."""
+        config = self.model.config.get_text_config(decoder=True)
+        lengths = (max_model_len, getattr(config, "max_position_embeddings", None))
+        return min((length for length in lengths if length is not None), default=None)
+
+
+def causal(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    """Make a causal language model."""
+    return cast(PreTrainedModel, AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype))
+
+
+def load(settings: EngineSettings, build: Build = causal) -> Loaded:
+    """Load ``settings.model`` as ``build`` does; code that comes with a model is never run.
 
     The revision of a hub model is its commit, that of a folder the digest of its files. Raises ``ValueError``
     with what to do about it.
     """
     if settings.model is None:
         raise ValueError("the transformers engine needs a model: set `model` to a hub name or a local folder")
+    leave_a_core_to_the_callers()
     name, device = settings.model, _device(settings.device)
     own = digest(Path(name)) if Path(name).is_dir() else None
     if own is not None and settings.revision not in (None, own):
@@ -40,19 +62,21 @@ def load(settings: EngineSettings) -> Loaded:
             f"{name} is not the pinned revision {settings.revision}: its files have the digest {own}"
         )
     dtype = _dtype(settings.dtype, device)
+    # The revision of a folder is a digest, which the hub client does not know.
+    revision = None if own else settings.revision
     # Standard error is for the service's log.
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=settings.revision)
-        model = AutoModelForCausalLM.from_pretrained(name, revision=settings.revision, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        model = build(name, revision, dtype)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"cannot load the model {name!r}: {error}\nIs it a folder with config.json, tokenizer and weights, "
             "or the name of a hub model that this machine can download or has in its cache?"
         ) from error
-    revision = own or getattr(model.config, "_commit_hash", None) or settings.revision or "unpinned"
+    pin = own or getattr(model.config, "_commit_hash", None) or revision or "unpinned"
     # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
-    return Loaded(torch.nn.Module.to(model, device), tokenizer, ModelRef(name, revision))
+    return Loaded(torch.nn.Module.to(model, device), tokenizer, ModelRef(name, pin))
 
 
 def digest(folder: Path) -> str:
@@ -63,6 +87,11 @@ def digest(folder: Path) -> str:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.name}\n{content}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def leave_a_core_to_the_callers() -> None:
+    """One thread fewer than cores for torch: two that share a core cost more than either gains."""
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, len(os.sched_getaffinity(0)) - 1)))
 
 
 def _device(name: str) -> torch.device:

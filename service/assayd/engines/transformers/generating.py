@@ -1,36 +1,31 @@
 """Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
 
 import asyncio
-import os
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
-from ..domain.failure import AnnotationFailed, FailureKind
-from ..domain.ports import Deadline, Generation, Sampling
-from ..domain.provenance import ModelRef
-from ..domain.rollout import Message, Role
-from ..settings import EngineSettings
-from .batcher import Batcher
+from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.ports import Deadline, Generation, Sampling
+from ...domain.provenance import ModelRef
+from ...domain.rollout import Message
+from ...settings import EngineSettings
+from ..batcher import Batcher
 from .decoding import Decoder, Row
 from .loading import Loaded, load
+from .prompts import encode
 
 BUDGET_TOKENS: Final = 32_768
 """Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
 CANARY_TIMEOUT_S: Final = 5.0
 
 
-class TransformersEngine:
+class Generator:
     """One model, one thread that owns it, and a queue in front."""
 
     def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
         self.model: ModelRef = loaded.ref
         self._tokenizer = loaded.tokenizer
-        config = loaded.model.config.get_text_config(decoder=True)
-        lengths = (max_model_len, getattr(config, "max_position_embeddings", None))
-        self._context = min((length for length in lengths if length is not None), default=None)
-        self._vocabulary = cast(torch.nn.Embedding, loaded.model.get_input_embeddings()).num_embeddings
+        self._context = loaded.context(max_model_len)
+        self._vocabulary = loaded.vocabulary
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
         budget_tokens = BUDGET_TOKENS if self.decoder.can_share else 1
         self._batcher = Batcher(
@@ -40,7 +35,6 @@ class TransformersEngine:
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
-        _leave_a_core_to_the_callers()
         return cls(await asyncio.to_thread(load, settings), max_model_len=settings.max_model_len)
 
     async def ready(self) -> bool:
@@ -86,28 +80,8 @@ class TransformersEngine:
         return await self._batcher.submit(Row(prompt_ids, sampling), size=size, deadline=deadline)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...]) -> list[int]:
-    """The prompt as the model was trained to read it: its chat template, or the contents as they are."""
-    # A special token spelled in a message counts as that token here: prompts without a template need theirs.
-    # Texts from outside must therefore be defanged by whoever puts them into a message.
-    if tokenizer.chat_template is None:
-        return list(tokenizer("".join(message.content for message in messages))["input_ids"])
-    turns: list[dict[str, Any]] = [{"role": str(turn.role), "content": turn.content} for turn in messages]
-    continued = bool(turns) and messages[-1].role is Role.ASSISTANT
-    text = tokenizer.apply_chat_template(
-        turns, tokenize=False, add_generation_prompt=not continued, continue_final_message=continued
-    )
-    # The template has written the special tokens already.
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
 def _end_ids(loaded: Loaded) -> frozenset[int]:
     config = loaded.model.generation_config
     ends: Any = None if config is None else config.eos_token_id
     listed = ends if isinstance(ends, list) else [ends]
     return frozenset(end for end in (*listed, loaded.tokenizer.eos_token_id) if end is not None)
-
-
-def _leave_a_core_to_the_callers() -> None:
-    """One thread fewer than cores for torch: two that share a core cost more than either gains."""
-    torch.set_num_threads(min(torch.get_num_threads(), max(1, len(os.sched_getaffinity(0)) - 1)))

@@ -1,0 +1,90 @@
+"""``assayd train``: makes the models that are served."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .configuration import training
+from .cuts import CUT_HELP, cut_of
+
+app = typer.Typer(no_args_is_help=True, help="Make the models that are served.")
+
+Out = Annotated[Path, typer.Argument(help="Folder to write the model to.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same model.")]
+
+
+@app.command("pocket")
+def pocket(out: Out, seed: Seed = 0) -> None:
+    """Make the embedded critic from nothing: corpus, tokenizer, weights."""
+    training("pocket").train_pocket(out, seed=seed)
+
+
+@app.command("pocket-segments")
+def pocket_segments(out: Out, seed: Seed = 0) -> None:
+    """Make the embedded entropy model and segment model from nothing, the latter as `segment-rm` does."""
+    training("pocket_segments").train_pocket_segments(out, seed=seed)
+
+
+@app.command("segment-rm")
+def segment_rm(
+    pairs: Annotated[
+        str, typer.Argument(help="JSONL of prompt, chosen, rejected; or what `datasets` loads.")
+    ],
+    out: Out,
+    base: Annotated[str, typer.Option(help="Causal model to begin with: folder or hub name.")],
+    entropy_model: Annotated[
+        str | None, typer.Option(help="Model that says where the policy was unsure; the base when absent.")
+    ] = None,
+    cut: Annotated[str, typer.Option(help=CUT_HELP)] = "entropy:1.75",
+    held_out: Annotated[
+        str, typer.Option(help="Share of the pairs to measure on, or a file of its own.")
+    ] = "0.02",
+    epochs: float = 1.0,
+    batch_pairs: Annotated[int, typer.Option(help="Pairs a step.")] = 128,
+    micro_batch_pairs: Annotated[
+        int | None, typer.Option(help="Pairs a forward pass; all when absent.")
+    ] = None,
+    learning_rate: float = 1e-6,
+    optimizer: Annotated[str, typer.Option(help="adamw, or muon for small models from nothing.")] = "adamw",
+    max_length: Annotated[int, typer.Option(help="Most tokens of prompt and completion.")] = 2048,
+    max_prompt_length: Annotated[int, typer.Option(help="A longer prompt loses its left part.")] = 1728,
+    dtype: Annotated[
+        str, typer.Option(help="float32, or bfloat16 to compute in mixed precision.")
+    ] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    save_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever lies in the folder.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Train a segment reward model on preference pairs (2501.02790); run it again to go on where it stopped."""
+    try:
+        training("segment_rm").train_segment_rm(
+            base=base,
+            pairs=pairs,
+            out=out,
+            entropy_model=entropy_model,
+            cut=cut_of(cut),
+            held_out=_share(held_out),
+            epochs=epochs,
+            batch_pairs=batch_pairs,
+            micro_batch_pairs=micro_batch_pairs,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            max_length=max_length,
+            max_prompt_length=max_prompt_length,
+            dtype=dtype,
+            device=device,
+            save_steps=save_steps,
+            resume=not fresh,
+            seed=seed,
+        )
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _share(written: str) -> float | str:
+    try:
+        return float(written)
+    except ValueError:
+        return written

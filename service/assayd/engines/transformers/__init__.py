@@ -1,0 +1,7 @@
+"""Hosts Hugging Face models in this process, on CPU or CUDA."""
+
+from .generating import Generator
+from .segment_scorer import SegmentScorer
+from .token_weigher import TokenWeigher
+
+__all__ = ["Generator", "SegmentScorer", "TokenWeigher"]

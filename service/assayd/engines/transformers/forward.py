@@ -1,0 +1,130 @@
+"""One forward pass for the requests of many callers.
+
+Rows are padded on the right and there is no attention mask: every model here is causal, so a place sees nothing to
+its right, and what it computes does not depend on padding or neighbours. (Sums are rounded differently in batches of
+another shape.)
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeAlias, TypeVar, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.ports import Deadline
+from ..batcher import Batcher, Job, Joiners
+from .grouping import groups_by_length
+
+BUDGET_TOKENS: Final = 32_768
+"""Padded tokens taken from the queue at once, to be sorted by length."""
+PASS_TOKENS: Final = 4096
+"""Padded tokens in one forward pass: what bounds its memory."""
+PASS_COSTS_TOKENS: Final = 64
+"""A forward pass costs about as much as so many tokens: padding beyond that is dearer than a second pass."""
+CANARY_TIMEOUT_S: Final = 5.0
+PROBE_TOKENS: Final = 8
+ROUNDING: Final = 8
+"""Roundings by which two computations of one number may differ."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Read: TypeAlias = Callable[[Sequence[Item]], Sequence[Result | None]]
+"""The results of a few items by one forward pass; None where the model's numbers were not finite."""
+
+
+class Backbone:
+    """A causal model up to its last hidden states. ``passes`` and ``rows`` count forward passes and rows in them."""
+
+    def __init__(self, model: PreTrainedModel, name: str) -> None:
+        self.model = model.train(False)
+        self._options = (
+            {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+        )
+        self.passes = self.rows = 0
+        with torch.inference_mode():
+            self._prove_causal(name)
+
+    def __call__(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Hidden states ``hidden_btd`` of rows of ids; what stands behind the end of a row means nothing."""
+        self.passes, self.rows = self.passes + 1, self.rows + len(rows)
+        longest = max(map(len, rows))
+        ids_bt = torch.tensor(
+            [[*row, *(0,) * (longest - len(row))] for row in rows], device=self.model.device
+        )
+        hidden_btd: Tensor = self.model(input_ids=ids_bt, **self._options).last_hidden_state
+        return hidden_btd
+
+    def _prove_causal(self, name: str) -> None:
+        ids, other = probe_ids(self.model), probe_ids(self.model)
+        other[-1] = ids[0]
+        one_td, other_td = self([ids])[0, :-1].float(), self([other])[0, :-1].float()
+        if not torch.allclose(one_td, other_td, rtol=0, atol=tolerance(one_td, self.model.dtype)):
+            raise ValueError(
+                f"{name} reads both ways: its score of a token would see what comes after. Choose a causal model"
+            )
+
+
+class Reader(Generic[Item, Result]):
+    """A queue in front of ``read`` and the one thread that calls it. ``canary`` is an item that any model can read."""
+
+    def __init__(
+        self, read: Read[Item, Result], size: Callable[[Item], int], canary: Item, *, name: str
+    ) -> None:
+        self._read = read
+        self._size = size
+        self._canary = canary
+        self._batcher: Batcher[Item, Result] = Batcher(self._run, budget_tokens=BUDGET_TOKENS, name=name)
+
+    async def submit(self, item: Item, *, deadline: Deadline) -> Result:
+        """The result of one item, read in company with whatever else is waiting."""
+        return await self._batcher.submit(item, size=self._size(item), deadline=deadline)
+
+    async def ready(self) -> bool:
+        """Whether the model can answer: after a failure it has to read a token first."""
+        if not self._batcher.failing:
+            return self._batcher.alive
+        try:
+            await self.submit(self._canary, deadline=Deadline.after(CANARY_TIMEOUT_S))
+        except AnnotationFailed:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Fail what is under way and end the thread; safe to call twice."""
+        await self._batcher.close()
+
+    def _run(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> None:
+        sizes = [self._size(job.item) for job in jobs]
+        for group in groups_by_length(sizes, padding=PASS_COSTS_TOKENS, size=PASS_TOKENS):
+            waiting = [jobs[index] for index in group if not jobs[index].gone]
+            if waiting:
+                self._answer(waiting)
+
+    def _answer(self, jobs: list[Job[Item, Result]]) -> None:
+        with torch.inference_mode():
+            results = self._read([job.item for job in jobs])
+        for job, result in zip(jobs, results, strict=True):
+            if result is None:
+                job.fail(FailureKind.ENGINE, "the model computed numbers that are not finite")
+            else:
+                job.answer(result)
+
+
+def refuse_late(deadline: Deadline) -> None:
+    """Raise ``AnnotationFailed`` once the deadline has passed: nothing is begun that nobody waits for."""
+    if deadline.passed:
+        raise AnnotationFailed(FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked")
+
+
+def probe_ids(model: PreTrainedModel) -> list[int]:
+    """A few ids, the last two of them different, to watch a model by."""
+    vocabulary = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
+    return [(7 * place + 3) % vocabulary for place in range(PROBE_TOKENS)]
+
+
+def tolerance(values: Tensor, dtype: torch.dtype) -> float:
+    """By how much equal numbers may differ that were computed in ``dtype``."""
+    return ROUNDING * torch.finfo(dtype).eps * max(1.0, values.abs().max().item())

@@ -1,0 +1,162 @@
+"""Hosts a segment reward model: one forward pass gives the raw reward of every segment (papers.md 2.2)."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.ports import Attention, Deadline, SegmentScores, Window
+from ...domain.provenance import ModelRef
+from ...domain.rollout import Completion, Message
+from ...domain.text import Segment
+from ...settings import EngineSettings
+from ..transferring import split
+from .attention_watch import watching
+from .forward import Reader, refuse_late
+from .rendering import Reading, Renderer
+from .segment_model import SegmentModel, load_segment_model
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Ids to read and places to score; the last place is watched where ``watched``."""
+
+    ids: tuple[int, ...]
+    places: tuple[int, ...]
+    watched: bool = False
+
+
+_Seen: TypeAlias = tuple[list[float], list[float]]
+"""The scores at the places, and the attention of the last one to every id where it was watched."""
+_CANARY: Final = _Look((0,), (0,))
+
+
+class SegmentScorer:
+    """One segment model, one thread that owns it, and a queue in front. ``card`` is the model's ``assay.json``."""
+
+    def __init__(self, hosted: SegmentModel, *, max_model_len: int | None = None) -> None:
+        self.model: ModelRef = hosted.loaded.ref
+        self.card = hosted.card
+        self.backbone = hosted.backbone
+        self._head = hosted.head
+        self._watchable = hosted.watchable
+        self._renderer = Renderer(hosted.loaded, max_model_len=max_model_len)
+        self._reader: Reader[_Look, _Seen] = Reader(
+            self._read, lambda look: len(look.ids), _CANARY, name=f"model {self.model.name}"
+        )
+
+    @classmethod
+    async def open(cls, settings: EngineSettings) -> Self:
+        """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
+        return await asyncio.to_thread(
+            lambda: cls(load_segment_model(settings), max_model_len=settings.max_model_len)
+        )
+
+    async def ready(self) -> bool:
+        """Whether the model can answer: after a failure it has to read a token first."""
+        return await self._reader.ready()
+
+    async def close(self) -> None:
+        """Fail what is under way and end the thread; safe to call twice."""
+        await self._reader.close()
+
+    async def score(
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        segments: tuple[Segment, ...],
+        *,
+        window: Window,
+        deadline: Deadline,
+        closing: bool = False,
+    ) -> SegmentScores:
+        """Read the head where each segment ends, in a batch with whatever else is waiting.
+
+        With ``closing`` the last segment is read on the end marker, or on the last token of a completion that was
+        truncated and therefore has none.
+        """
+        reading = await self._render(prompt, completion, window, deadline, closing=closing)
+        places = _places(reading, segments, closing)
+        if not places:
+            return SegmentScores((), reading.intake)
+        scores, _ = await self._reader.submit(_Look(reading.ids, places), deadline=deadline)
+        return SegmentScores(tuple(scores), reading.intake)
+
+    async def attend(
+        self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline
+    ) -> Attention:
+        """The score on the end marker, and where it looked (ABC, 2402.00782)."""
+        if not self._watchable:
+            raise AnnotationFailed(
+                FailureKind.ENGINE,
+                f"the attention of {self.model.name} cannot be read: its architecture does not run scaled dot "
+                "product attention through transformers; choose another method or model",
+            )
+        reading = await self._render(prompt, completion, window, deadline, closing=True)
+        look = _Look(reading.ids, (reading.end,), watched=True)
+        (score,), looks = await self._reader.submit(look, deadline=deadline)
+        if not looks:
+            raise AnnotationFailed(FailureKind.ENGINE, f"{self.model.name} did not show its attention")
+        return Attention(score, _shares(reading, completion, looks), reading.intake)
+
+    async def _render(
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        window: Window,
+        deadline: Deadline,
+        *,
+        closing: bool,
+    ) -> Reading:
+        refuse_late(deadline)
+        return await asyncio.to_thread(self._renderer.render, prompt, completion, window, closing=closing)
+
+    def _read(self, looks: Sequence[_Look]) -> list[_Seen | None]:
+        device = self.backbone.model.device
+        row_n = torch.tensor([row for row, look in enumerate(looks) for _ in look.places], device=device)
+        place_n = torch.tensor([place for look in looks for place in look.places], device=device)
+        attention_bt: Tensor | None = None
+        if any(look.watched for look in looks):
+            last_b = torch.tensor([look.places[-1] for look in looks], device=device)
+            with watching(last_b) as watch:
+                hidden_btd = self.backbone([look.ids for look in looks])
+            attention_bt = watch.weights_bt
+        else:
+            hidden_btd = self.backbone([look.ids for look in looks])
+        scores = iter(self._head(hidden_btd[row_n, place_n]).tolist())
+        return [
+            _seen(
+                [next(scores) for _ in look.places], look, None if attention_bt is None else attention_bt[row]
+            )
+            for row, look in enumerate(looks)
+        ]
+
+
+def _seen(scores: list[float], look: _Look, attention_t: Tensor | None) -> _Seen | None:
+    looks = attention_t[: len(look.ids)].tolist() if attention_t is not None and look.watched else []
+    return (scores, looks) if all(map(math.isfinite, (*scores, *looks))) else None
+
+
+def _places(reading: Reading, segments: tuple[Segment, ...], closing: bool) -> tuple[int, ...]:
+    ended = segments[:-1] if closing else segments
+    if not all(ended):
+        raise ValueError("a segment without tokens has no last token to score")
+    places = tuple(reading.places[segment.end - 1] for segment in ended)
+    return (*places, reading.end) if len(ended) < len(segments) else places
+
+
+def _shares(reading: Reading, completion: Completion, looks: Sequence[float]) -> tuple[float, ...]:
+    """The attention on the completion's tokens, scaled to 1 in all."""
+    weights = list(looks[reading.start : reading.stop])
+    if reading.own is not None:
+        weights = split(weights, reading.own, completion.alignment)
+        if reading.marker is not None:
+            weights[reading.marker] += looks[reading.end]
+    weights = weights[: len(completion)]
+    total = math.fsum(weights)
+    return tuple(weight / total if total else 0.0 for weight in weights)

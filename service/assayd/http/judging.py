@@ -1,0 +1,140 @@
+"""What every judging route does: read the call, align its completions, run the annotator."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final, Generic, TypeVar
+
+import msgspec
+import structlog
+from starlette.requests import Request
+
+from ..annotators.extrinsic import Moments, normalized, updated
+from ..domain.failure import Failure, FailureKind, RecipeChanged
+from ..domain.ports import Annotation, Annotator, Deadline
+from ..domain.provenance import ModelRef, Provenance, Recipe
+from ..domain.rollout import Completion, Rollout
+from ..pipeline import Judged
+from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
+from .body import while_connected
+from .house import house_of
+from .schemas import JudgeRequest, WireRollout
+
+REWARD_MATCH: Final = "If-Reward-Match"
+
+A = TypeVar("A", bound=Annotation)
+W = TypeVar("W")
+Answered = Callable[[str, Rollout, A, Provenance], W]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement(Generic[W]):
+    """What a route answers: one result per rollout, by which recipe, and what goes into the next call."""
+
+    results: list[W | Unjudged]
+    recipe: WireRecipe
+    batch: Batch | msgspec.UnsetType
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One rollout of the request: what it is called and what came of aligning it."""
+
+    id: str
+    rollout: Rollout | Failure
+
+
+async def judge(
+    request: Request,
+    body: JudgeRequest,
+    annotator_for: Callable[[ModelRef | None], Awaitable[Annotator[A]]],
+    kind: type[A],
+    answered: Answered[A, W],
+    own_tokenizer: tuple[str, str | None] | None = None,
+) -> Judgement[W]:
+    """Judge every rollout of ``body``.
+
+    ``annotator_for`` gives the annotator under the policy tokenizer of the call, ``answered`` the wire shape of one
+    annotation, ``own_tokenizer`` what cuts texts that come without tokens, if not the service's own. Raises
+    ``Rejected`` when the call as a whole is refused.
+    """
+    house = house_of(request)
+    deadline = Deadline.after(body.timeout_s or house.settings.server.default_timeout_s)
+    wire = body.tokenizer
+    tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
+    annotator = await annotator_for(tokenizer)
+    _check_pin(request, annotator.recipe)
+    outcomes, moments = _outcomes(body)
+    completions = await house.align(
+        [rollout.raw_completion for rollout in body.rollouts], tokenizer, own=own_tokenizer
+    )
+    items = _items(body, outcomes, completions)
+    results = await while_connected(
+        request, house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline)
+    )
+    structlog.contextvars.bind_contextvars(
+        method=annotator.recipe.method,
+        task=annotator.recipe.task,
+        rollouts=len(results),
+        failed=sum(isinstance(result, Failure) for result in results),
+    )
+    return Judgement(
+        [_answer(item, result, answered) for item, result in zip(items, results, strict=True)],
+        recipe_answer(annotator.recipe),
+        msgspec.UNSET if moments is None else Batch(asdict(moments)),
+    )
+
+
+def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:
+    if isinstance(result, Failure):
+        return unjudged(item.id, result)
+    if isinstance(item.rollout, Failure):
+        raise TypeError("a rollout that was never aligned came back judged")
+    return answered(item.id, item.rollout, result.annotation, result.provenance)
+
+
+def _check_pin(request: Request, recipe: Recipe) -> None:
+    pinned = request.headers.get(REWARD_MATCH)
+    if pinned is not None and pinned.strip('" ') != recipe.id:
+        raise RecipeChanged(pinned, recipe.id)
+
+
+def _outcomes(body: JudgeRequest) -> tuple[Sequence[float | None], Moments | None]:
+    """Each rollout's extrinsic reward as it joins the tokens, and the moments for the caller's next call."""
+    if body.extrinsic_normalizer is None:
+        return [None] * len(body.rollouts), None
+    rewards = [wire.extrinsic_reward for wire in body.rollouts]
+    known = [reward for reward in rewards if reward is not None]
+    moments = updated(Moments(**body.extrinsic_normalizer.model_dump()), known, body.mode)
+    scaled = iter(normalized(known, moments))
+    return [None if reward is None else next(scaled) for reward in rewards], moments
+
+
+def _items(
+    body: JudgeRequest, outcomes: Sequence[float | None], completions: Sequence[Completion | Failure]
+) -> list[_Item]:
+    items = []
+    for index, (wire, outcome, completion) in enumerate(
+        zip(body.rollouts, outcomes, completions, strict=True)
+    ):
+        name = str(index) if wire.id is None else wire.id
+        if isinstance(completion, Failure):
+            items.append(_Item(name, completion))
+            continue
+        rollout = Rollout(
+            id=name,
+            prompt=wire.messages,
+            completion=completion,
+            extrinsic=wire.extrinsic_reward,
+            outcome=outcome,
+            reference=wire.reference,
+            correct=wire.correct,
+            entropies=wire.entropies,
+        )
+        items.append(_Item(name, _misfit(wire, len(completion)) or rollout))
+    return items
+
+
+def _misfit(wire: WireRollout, tokens: int) -> Failure | None:
+    if wire.entropies is None or len(wire.entropies) == tokens:
+        return None
+    return Failure(FailureKind.UNALIGNED, f"{len(wire.entropies)} entropies but {tokens} tokens")
