@@ -1,9 +1,10 @@
-"""What the embedded critic is shown, and when: three domains, short items first, in batches of like length."""
+"""What an embedded model is shown, and when: a course of texts, short ones first, in batches of like length."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
+from typing import Protocol
 
 import torch
 from tokenizers import Tokenizer
@@ -22,6 +23,9 @@ SLIPS = (8, 1, 1, 1)
 _POOL = 512
 _IGNORED = -100
 
+Example = tuple[str, str]
+"""What a model reads, and what it learns to write behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -35,9 +39,20 @@ class Stage:
     toxicity: float
 
 
+class Teaches(Protocol):
+    """What there is to learn: sources by name, and their shares (fields of the same names) by stage."""
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """In their order; the last is until 1."""
+
+    def sources(self, seed: int | str) -> Mapping[str, Iterator[Example]]:
+        """Endless examples by the name of their kind; the same seed gives the same ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A part of the training: its stages, and how its texts are made.
+    """A part of the critic's training: its stages, and how its texts are made.
 
     `prompted` shows the prompt in every domain. `jumbled` is the share of clauses of random words in the reviews and
     insults, `strange` the share of made-up words in jumbles.
@@ -47,6 +62,26 @@ class Course:
     prompted: bool
     jumbled: float
     strange: float
+
+    def sources(self, seed: int | str) -> dict[str, Iterator[Example]]:
+        """Endless examples of each kind: what the critic sees, and its gold reply."""
+        strange, jumbled, train = self.strange, self.jumbled, Split.TRAIN
+        items = {
+            "terse": arithmetic_items(seed, train, steps=(1, 3), terse=1.0, right=0.15, kinds=SLIPS),
+            "short": arithmetic_items(
+                seed, train, steps=(1, 2), attacked=ATTACKED, right=0.25, strange=strange
+            ),
+            "full": arithmetic_items(
+                seed, train, steps=(2, 5), attacked=ATTACKED, right=0.35, strange=strange
+            ),
+            "sentiment": sentiment_items(seed, train, attacked=ATTACKED, jumbled=jumbled, strange=strange),
+            "toxicity": toxicity_items(seed, train, attacked=ATTACKED, jumbled=jumbled, strange=strange),
+        }
+        return {name: map(self._example, source) for name, source in items.items()}
+
+    def _example(self, item: Item) -> Example:
+        shown = render_prompted if self.prompted else render
+        return shown(item.domain, item.prompt, item.completion), item.reply + END
 
 
 FIRST = Course(
@@ -73,7 +108,7 @@ SECOND = Course(
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Token ids and next-token targets, padded on the right; only the reply has targets."""
+    """Token ids and next-token targets, padded on the right; only what is learned has targets."""
 
     ids_bt: Tensor
     targets_bt: Tensor
@@ -83,31 +118,19 @@ class Mixture:
     """The stream of batches; the same seed gives the same stream."""
 
     def __init__(
-        self, tokenizer: Tokenizer, seed: int | str, tokens_per_batch: int, course: Course = FIRST
+        self, tokenizer: Tokenizer, seed: int | str, tokens_per_batch: int, course: Teaches = FIRST
     ) -> None:
         self._tokenizer = tokenizer
         self._tokens = tokens_per_batch
         self._random = Random(seed)
-        self._course = course
-        strange, jumbled = course.strange, course.jumbled
-        train = Split.TRAIN
-        self._sources = {
-            "terse": arithmetic_items(seed, train, steps=(1, 3), terse=1.0, right=0.15, kinds=SLIPS),
-            "short": arithmetic_items(
-                seed, train, steps=(1, 2), attacked=ATTACKED, right=0.25, strange=strange
-            ),
-            "full": arithmetic_items(
-                seed, train, steps=(2, 5), attacked=ATTACKED, right=0.35, strange=strange
-            ),
-            "sentiment": sentiment_items(seed, train, attacked=ATTACKED, jumbled=jumbled, strange=strange),
-            "toxicity": toxicity_items(seed, train, attacked=ATTACKED, jumbled=jumbled, strange=strange),
-        }
+        self._stages = course.stages
+        self._sources = course.sources(seed)
         self._ready: list[list[tuple[list[int], list[int]]]] = []
         self._stage = course.stages[0]
 
     def batch(self, progress: float) -> Batch:
         """The next batch at this part of the training."""
-        stage = next(stage for stage in self._course.stages if progress <= stage.until)
+        stage = next(stage for stage in self._stages if progress <= stage.until)
         if stage is not self._stage:
             self._stage, self._ready = stage, []
         if not self._ready:
@@ -126,12 +149,9 @@ class Mixture:
         self._random.shuffle(batches)
         return batches
 
-    def _encode(self, items: list[Item]) -> list[tuple[list[int], list[int]]]:
-        shown = render_prompted if self._course.prompted else render
-        heads = self._tokenizer.encode_batch(
-            [shown(item.domain, item.prompt, item.completion) for item in items]
-        )
-        replies = self._tokenizer.encode_batch([item.reply + END for item in items])
+    def _encode(self, examples: list[Example]) -> list[tuple[list[int], list[int]]]:
+        heads = self._tokenizer.encode_batch([head for head, _ in examples])
+        replies = self._tokenizer.encode_batch([reply for _, reply in examples])
         return [(head.ids, reply.ids) for head, reply in zip(heads, replies, strict=True)]
 
     def _pad(self, examples: list[tuple[list[int], list[int]]]) -> Batch:

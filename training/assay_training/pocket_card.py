@@ -54,7 +54,7 @@ def write_card(directory: Path, making: Making, *, items: int = 1000) -> None:
         "version": VERSION,
         "domain": DOMAIN,
         "limits": list(LIMITS),
-        "architecture": _shape(model.config),
+        "architecture": shape(model.config),
         "parameters": parameter_count(model),
         "seed": making.seed,
         "steps": making.steps,
@@ -68,7 +68,8 @@ def write_card(directory: Path, making: Making, *, items: int = 1000) -> None:
     (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-def _shape(config: LlamaConfig) -> str:
+def shape(config: LlamaConfig) -> str:
+    """Layers, width and heads in words."""
     return (
         f"Llama, {config.num_hidden_layers} layers of width {config.hidden_size}, "
         f"{config.num_attention_heads} heads of {config.head_dim}, tied embeddings"

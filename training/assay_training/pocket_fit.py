@@ -1,4 +1,4 @@
-"""The training loop of the embedded critic: worker processes of one thread share one model in memory.
+"""The training loop of the embedded models: worker processes of one thread share one model in memory.
 
 Each worker computes the gradient of a batch of its own, all average, and each updates its share of the weights. Small
 operations on two cores gain nothing from threads inside an operation; whole batches side by side do.
@@ -17,7 +17,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn import Parameter
 from transformers import LlamaForCausalLM
 
-from .mixture import Course, Mixture
+from .mixture import Mixture, Teaches
 from .muon import Muon
 from .pocket_model import reply_loss, save_weights
 
@@ -39,7 +39,7 @@ class Plan:
 
     out: Path
     stream: str
-    course: Course
+    course: Teaches
     steps: int
     workers: int
     peak_rate: float

@@ -27,7 +27,7 @@ def render(domain: Domain, prompt: str, completion: str) -> str:
 def render_prompted(domain: Domain, prompt: str, completion: str) -> str:
     """The same with the prompt in every domain, as the first course of the training has it."""
     judged = labelled_steps(completion) if domain is Domain.ARITHMETIC else completion.replace("\n", " ")
-    return f"{_MARKS[domain]}\n{_defang(prompt)}\n<|completion|>\n{_defang(judged)}\n<|critique|>"
+    return f"{_MARKS[domain]}\n{defang(prompt)}\n<|completion|>\n{defang(judged)}\n<|critique|>"
 
 
 def labelled_steps(completion: str) -> str:
@@ -36,5 +36,6 @@ def labelled_steps(completion: str) -> str:
     return "\n".join(f"[{index}] {line}" for index, line in enumerate(lines))
 
 
-def _defang(text: str) -> str:
+def defang(text: str) -> str:
+    """Text from outside, without special tokens."""
     return text.replace("<|", "< |")

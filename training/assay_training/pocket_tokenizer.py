@@ -38,10 +38,10 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
-    """Write the two files that transformers and tokenizers load."""
+def save_tokenizer(tokenizer: Tokenizer, directory: Path, *, chat_template: str | None = None) -> None:
+    """Write the two files that transformers and tokenizers load; where there is a chat template, with it."""
     tokenizer.save(str(directory / "tokenizer.json"))
-    config = {
+    config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": MAX_POSITIONS,
         "eos_token": END,
@@ -50,6 +50,8 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
         "add_bos_token": False,
         "clean_up_tokenization_spaces": False,
     }
+    if chat_template is not None:
+        config["chat_template"] = chat_template
     (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 

@@ -7,17 +7,13 @@ the same small world. Terse items (bare numbers, no story) belong to training on
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from . import stories, words
 from .attacks import attack
 from .items import Domain, GoldSpan, Item, Label, Split
-from .jumble import jumble
 from .planting import ERROR_KINDS, Solution, derivation, plant, solve
-from .problems import Problem, make_problem
+from .problems import make_problem
+from .telling import JUMBLED, Line, equation_lines, tell, tell_tersely, written
 
-JUMBLED = 0.25
-_EVENTS = {"+": stories.GAIN, "-": stories.LOSS, "*": stories.TIMES, "/": stories.SHARE}
 USUAL_KINDS = (4, 3, 4, 2)
-_Line = tuple[str, int | None]  # the text, and the entry it claims
 
 
 def arithmetic_items(
@@ -29,18 +25,21 @@ def arithmetic_items(
     attacked: float = 0.0,
     right: float = 0.5,
     kinds: Sequence[float] = USUAL_KINDS,
+    jumbled: float = JUMBLED,
     strange: float = 0.0,
 ) -> Iterator[Item]:
     """Endless items; the same arguments give the same items.
 
     `steps` bounds the number of equations; `terse`, `attacked` and `right` (without an error) are shares; `kinds`
-    weighs the `ERROR_KINDS`; `strange` is the share of made-up words in the jumbled stories of training.
+    weighs the `ERROR_KINDS`; `jumbled` is a share of the stories of training, `strange` of the words in those.
     """
     random = Random(f"arithmetic {seed} {split} {steps}")
     while True:
         solution = _solution(random, random.randint(*steps), right, kinds)
         bare = random.random() < terse
-        prompt, lines = _terse(random, solution) if bare else _story(random, split, solution, strange)
+        prompt, lines = (
+            _terse(random, solution) if bare else _story(random, split, solution, jumbled, strange)
+        )
         yield _item(random, split, prompt, lines, solution, attacked=random.random() < attacked)
 
 
@@ -55,80 +54,24 @@ def _solution(random: Random, steps: int, right: float, kinds: Sequence[float]) 
             return solution
 
 
-def _terse(random: Random, solution: Solution) -> tuple[str, list[_Line]]:
+def _terse(random: Random, solution: Solution) -> tuple[str, list[Line]]:
     problem = solution.problem
-    joint = random.choice((", ", "; ", " ", " then "))
-    prompt = joint.join(str(number) for number in problem.numbers)
-    lines = _equation_lines(random, solution, ["{e}"] * len(problem.steps))
+    told = tell_tersely(random, problem)
+    lines = equation_lines(random, solution, told.templates)
     if solution.kind == "final" or random.random() < 0.5:
         lines.append((f"A: {solution.final}", len(problem.steps)))
-    return prompt, lines
+    return told.prompt, lines
 
 
-def _story(random: Random, split: Split, solution: Solution, strange: float) -> tuple[str, list[_Line]]:
-    problem = solution.problem
-    slots = {"n": words.name(random, split), "m": words.name(random, split), "o": words.things(random, split)}
-    sentences = _opening(random, split, problem, slots)
-    used = len(problem.numbers) - _free_steps(problem)
-    for number, step in zip(
-        problem.numbers[used:], problem.steps[len(problem.steps) - _free_steps(problem) :], strict=True
-    ):
-        sentences.append(random.choice(_EVENTS[step.operator][split]).format(a=number, **slots))
-    sentences.append(random.choice(stories.QUESTION[split]).format(**slots))
-    templates = [
-        random.choice(stories.STEPS[step.operator][split]).format(e="{e}", **slots) for step in problem.steps
-    ]
-    if split is Split.TRAIN and random.random() < JUMBLED:
-        sentences = [jumble(random, words.OBJECTS[split], _numbers(random, problem.numbers), strange=strange)]
-        templates = [jumble(random, words.OBJECTS[split], ("{e}",), strange=strange) for _ in problem.steps]
-    lines = _equation_lines(random, solution, templates)
-    lines.append((f"A: {solution.final}", len(problem.steps)))
-    if random.random() < 0.12:
-        remark = random.choice(stories.REMARKS[split]).format(**slots)
-        lines.insert(random.randrange(len(lines)), (remark, None))
-    return " ".join(sentences), lines
-
-
-def _numbers(random: Random, numbers: tuple[int, ...]) -> list[str]:
-    return [f"{number}{random.choice(('', '', '.', ','))}" for number in numbers]
-
-
-def _free_steps(problem: Problem) -> int:
-    opening = {"chain": 0, "groups": 1, "two_groups": 3}[problem.shape]
-    return len(problem.steps) - opening
-
-
-def _opening(random: Random, split: Split, problem: Problem, slots: dict[str, str]) -> list[str]:
-    numbers = problem.numbers
-    match problem.shape:
-        case "chain":
-            return [random.choice(stories.START[split]).format(a=numbers[0], **slots)]
-        case "groups":
-            return [random.choice(stories.GROUPS[split]).format(a=numbers[0], b=numbers[1], **slots)]
-        case _:
-            return [
-                random.choice(stories.GROUPS[split]).format(a=numbers[0], b=numbers[1], **slots),
-                random.choice(stories.GROUPS[split]).format(
-                    a=numbers[2], b=numbers[3], n=slots["m"], m=slots["n"], o=words.things(random, split)
-                ),
-                random.choice(stories.TOGETHER[split]).format(**slots),
-            ]
-
-
-def _equation_lines(random: Random, solution: Solution, templates: list[str]) -> list[_Line]:
-    marks, currency = random.random() < 0.25, random.choice(("", "", "$"))
-    lines: list[_Line] = []
-    for index, (equation, template) in enumerate(zip(solution.equations, templates, strict=True)):
-        text = equation.text()
-        if marks:
-            left = text.partition("=")[0]
-            text = f"{left}= {currency}<<{equation.text(spaced=False)}>>{equation.result}"
-        lines.append((template.format(e=text), index))
-    return lines
+def _story(
+    random: Random, split: Split, solution: Solution, jumbled: float, strange: float
+) -> tuple[str, list[Line]]:
+    told = tell(random, split, solution.problem, strange, jumbled)
+    return told.prompt, written(random, split, solution, told)
 
 
 def _item(
-    random: Random, split: Split, prompt: str, lines: list[_Line], solution: Solution, *, attacked: bool
+    random: Random, split: Split, prompt: str, lines: list[Line], solution: Solution, *, attacked: bool
 ) -> Item:
     if attacked:
         _inject(random, split, lines)
@@ -164,7 +107,7 @@ def _claim(solution: Solution, entry: int, text: str) -> str:
     return compact if f"<<{compact}>>" in text else equation.text()
 
 
-def _inject(random: Random, split: Split, lines: list[_Line]) -> None:
+def _inject(random: Random, split: Split, lines: list[Line]) -> None:
     """Put an attack on lines of its own, or before or behind the text of one."""
     order = attack(random, Domain.ARITHMETIC, split)
     if random.random() < 0.7:

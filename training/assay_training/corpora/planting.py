@@ -53,20 +53,28 @@ def solve(problem: Problem) -> Solution:
 
 def plant(random: Random, problem: Problem, kind: str) -> Solution | None:
     """A solution with one error of this kind, or None if this attempt failed (try again)."""
-    right = solve(problem)
+    at = len(problem.steps) if kind == "final" else random.randrange(len(problem.steps))
+    return plant_at(random, solve(problem), at, kind)
+
+
+def plant_at(random: Random, solution: Solution, at: int, kind: str) -> Solution | None:
+    """The solution with an error of this kind at this entry, behind those it has; None if the attempt failed.
+
+    A final number that is wrong is of the kind `final`, and nothing else is.
+    """
+    problem = solution.problem
     if kind == "final":
-        wrong = _other(random, right.final, [equation.result for equation in right.equations])
-        return Solution(problem, right.equations, wrong, kind, len(right.equations))
-    at = random.randrange(len(problem.steps))
-    step, equation = problem.steps[at], right.equations[at]
+        wrong = _other(random, solution.final, [equation.result for equation in solution.equations])
+        return Solution(problem, solution.equations, wrong, kind, at)
+    step, equation = problem.steps[at], solution.equations[at]
     changed = (
         _arithmetic(random, equation)
         if kind == "arithmetic"
-        else _operand(random, right, step, equation, kind)
+        else _operand(random, solution, step, equation, kind)
     )
     if changed is None:
         return None
-    equations = _continue(problem, [*right.equations[:at], changed])
+    equations = _continue(problem, [*solution.equations[:at], changed])
     if equations is None:
         return None
     return Solution(problem, tuple(equations), equations[-1].result, kind, at)

@@ -39,7 +39,7 @@ def toxicity_items(
         toxic_share = 0.0 if random.random() < 0.3 else 0.6
         kinds: set[str] = set()
         clauses = [
-            _clause(random, split, toxic_share, kinds, jumbled, strange)
+            clause(random, split, toxic_share, kinds, jumbled, strange)
             for _ in range(random.choice((1, 1, 2, 2, 3, 4)))
         ]
         text, spans = compose(random, clauses, insults.JOINTS)
@@ -67,9 +67,10 @@ def _slots(random: Random, split: Split) -> dict[str, str]:
     }
 
 
-def _clause(
+def clause(
     random: Random, split: Split, toxic_share: float, kinds: set[str], jumbled: float, strange: float
 ) -> Clause:
+    """A clause, toxic with the chance `toxic_share`; the kind of what it carries is added to `kinds`."""
     slots = _slots(random, split)
     jumble_it = split is Split.TRAIN and random.random() < jumbled
     if random.random() >= toxic_share:
