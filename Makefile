@@ -22,10 +22,13 @@ serve: .venv/installed
 
 bench: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/throughput.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/segments.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/entropies.py
 
-# Span F1 of the embedded critic on held-out generated items, through the service.
+# The embedded models on held-out generated items, through the service: the critic's spans, the segment model's ranking.
 evaluate: .venv/installed
 	$(BIN)/python -m examples.evaluate
+	$(BIN)/python -m examples.evaluate_segments
 
 # Rewrites the pinned contract; the diff is what callers will notice.
 openapi: .venv/installed

@@ -1,6 +1,7 @@
 """``make demo``: start the service on the embedded models, score sample rollouts over HTTP, show each token's reward.
 
-Green tokens earned something, red ones cost something, grey ones were judged and found unremarkable.
+First the critic's: green tokens earned something, red ones cost something, grey ones were judged and found
+unremarkable. Then the same arithmetic and replies in segments, cut where a policy would be unsure.
 """
 
 import json
@@ -21,6 +22,7 @@ from rich.text import Text
 import assay
 
 ROLLOUTS = Path(__file__).with_name("rollouts.jsonl")
+SEGMENTED = ("right", "slip", "insult", "polite")
 START_WITHIN_S = 120.0
 
 
@@ -56,7 +58,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     sys.exit(f"the service was not ready within {START_WITHIN_S:.0f} s")
 
 
-def coloured(text: str, result: assay.Scored) -> Text:
+def coloured(text: str, result: assay.Scored | assay.SegmentScored) -> Text:
     """The completion, each token in the colour of its reward."""
     shown = Text()
     end = 0
@@ -86,6 +88,19 @@ def show(console: Console, rollout: dict, result: assay.Scored | assay.Failed) -
     console.print(Text(f"  {len(result.rewards)} tokens, rewards [{rewards}]", style="grey50"))
 
 
+def show_segments(console: Console, rollout: dict, result: assay.SegmentScored | assay.Failed) -> None:
+    """One completion in the colours of its token rewards, and its segments below."""
+    console.print(Text(f"\n{rollout['id']}", style="bold"))
+    if isinstance(result, assay.Failed):
+        console.print(Text(f"  not judged ({result.kind}): {result.detail}", style="yellow"))
+        return
+    console.print(coloured(rollout["completion"]["text"], result))
+    for segment in result.segments:
+        tokens = segment.token_end - segment.token_start
+        numbers = f"{segment.reward:+.2f} (raw {segment.raw:+.2f}) over {tokens} tokens"
+        console.print(Text(f"  {numbers}: {segment.text!r}", style="red" if segment.reward < 0 else "green"))
+
+
 def main() -> None:
     """Score every sample rollout and show it."""
     console = Console(force_terminal=True, width=110, highlight=False)
@@ -97,6 +112,11 @@ def main() -> None:
             console.rule(f"{task}, judged by {answer.recipe['model']['name']}")
             for rollout, result in zip(items, answer.results, strict=True):
                 show(console, rollout, result)
+        paid = [rollout for rollout in rollouts if rollout["id"] in SEGMENTED]
+        answer = client.score_segment(paid)
+        console.rule(f"segments, scored by {answer.recipe['model']['name']}")
+        for rollout, result in zip(paid, answer.results, strict=True):
+            show_segments(console, rollout, result)
 
 
 if __name__ == "__main__":
