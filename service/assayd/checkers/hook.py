@@ -1,0 +1,62 @@
+"""Asks a function of the one who runs the service whether a solution is right."""
+
+import asyncio
+import importlib
+from collections.abc import Callable
+
+from ..domain.failure import AnnotationFailed, FailureKind
+from ..domain.ports import Deadline
+from ..domain.rewriting import Verdict
+
+_VERDICTS = {True: Verdict.RIGHT, False: Verdict.WRONG, None: Verdict.UNREADABLE}
+
+
+class HookChecker:
+    """Calls ``function(text, gold)`` in a thread; it returns True, False, or None where it cannot tell.
+
+    The code is trusted: a call that outlasts its deadline is left behind, and goes on in its thread. Raises
+    ``ValueError`` with what to do when ``target``, a ``module:function``, cannot be had.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._function = _load(target)
+
+    async def check(self, text: str, gold: str, *, tolerance: float, deadline: Deadline) -> Verdict:
+        """``tolerance`` is the function's own business.
+
+        Raises ``AnnotationFailed``: ``past_deadline``, and ``internal`` where the function raises or returns
+        something else.
+        """
+        try:
+            answer = await asyncio.wait_for(
+                asyncio.to_thread(self._function, text, gold), max(0.0, deadline.remaining_s)
+            )
+        except TimeoutError:
+            raise AnnotationFailed(
+                FailureKind.PAST_DEADLINE, f"{self._target} had no answer before the deadline"
+            ) from None
+        except Exception as error:
+            raise AnnotationFailed(
+                FailureKind.INTERNAL, f"{self._target} raised {type(error).__name__}: {error}"
+            ) from error
+        if answer is not None and not isinstance(answer, bool):
+            raise AnnotationFailed(
+                FailureKind.INTERNAL, f"{self._target} must return True, False or None, not {answer!r}"
+            )
+        return _VERDICTS[answer]
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+
+def _load(target: str) -> Callable[[str, str], object]:
+    module, _, name = target.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"hook {target!r} cannot be loaded ({error}): write module:function") from error
+    if not callable(function):
+        raise ValueError(f"hook {target!r} is no function")
+    checked: Callable[[str, str], object] = function
+    return checked
