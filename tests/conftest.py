@@ -114,7 +114,8 @@ def _scripted_service() -> Iterator[tuple[str, ScriptedCritic]]:
     critic = ScriptedCritic()
     with serve(critic) as critic_url:
         engine = EngineSettings(engine=EngineName.OPENAI, model="scripted", base_url=f"{critic_url}/v1")
-        with serve(create_app(Settings(critic=engine))) as url:
+        scripted = Settings(critic=engine, rewriter=engine.model_dump(), segment={"engine": EngineName.FAKE})
+        with serve(create_app(scripted)) as url:
             yield url, critic
 
 

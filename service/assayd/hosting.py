@@ -1,6 +1,7 @@
 """Opens hosted models by name: the module of an engine is imported only when it is chosen."""
 
 import importlib
+from types import ModuleType
 from typing import Any, Final
 
 from .engines import ENGINES
@@ -14,7 +15,15 @@ async def open_engine(settings: EngineSettings, role: str) -> Any:
 
     Raises ``ValueError`` with what to do when the engine has no such role or its model cannot be loaded.
     """
-    host = getattr(importlib.import_module(ENGINES[settings.engine]), role, None)
-    if host is None:
+    if not plays(settings, role):
         raise ValueError(f"the {settings.engine} engine cannot {_VERBS[role]}: set `engine` to transformers")
-    return await host.open(settings)
+    return await getattr(_module(settings), role).open(settings)
+
+
+def plays(settings: EngineSettings, role: str) -> bool:
+    """Whether the engine that ``settings`` name has this role at all."""
+    return hasattr(_module(settings), role)
+
+
+def _module(settings: EngineSettings) -> ModuleType:
+    return importlib.import_module(ENGINES[settings.engine])

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from . import __version__
 from .admission import Admission
+from .annotators import rewriting
 from .annotators.options import CriticOptions, Mode
+from .annotators.probing import ProbeOptions, TokenProber
 from .annotators.prompting import Prompt
 from .annotators.segment_options import Method, SegmentOptions
 from .annotators.segment_scorer import SegmentScorer
@@ -25,6 +27,7 @@ from .engines.tokenizers import Aligner, RawCompletion
 from .hosting import open_engine
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
+from .rewrite_models import RewriteModels, open_rewrite_models
 from .segment_models import SegmentModels, open_segment_models
 from .settings import EngineName, Settings
 from .stores import STORES
@@ -41,6 +44,7 @@ class Runtime:
         telemetry: Telemetry,
         critic: Generates,
         segments: SegmentModels,
+        rewriting_models: RewriteModels,
         store: Store,
         aligner: Aligner,
         prompts: Mapping[str, Prompt],
@@ -50,6 +54,7 @@ class Runtime:
         self.pipeline = Pipeline(store, Admission(settings.server.max_rollouts, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
+        self._rewriting = rewriting_models
         self._store = store
         self._aligner = aligner
         self._prompts = prompts
@@ -82,6 +87,27 @@ class Runtime:
         """The segment scorer of one call; raises ``Rejected`` for options that do not go together."""
         return self._segments.annotator(method, mode, options, tokenizer)
 
+    async def prober(self, mode: Mode, options: ProbeOptions, tokenizer: ModelRef | None) -> TokenProber:
+        """The prober of one call; raises ``Rejected`` where no model weighs tokens."""
+        return self._rewriting.prober(mode, options, await self._aligner.text_tokenizer(tokenizer))
+
+    async def rewriter(
+        self,
+        method: rewriting.Method,
+        mode: Mode,
+        options: rewriting.RewriteOptions,
+        tokenizer: ModelRef | None,
+        *,
+        task: str,
+        rubric: str | None,
+    ) -> rewriting.Rewriter:
+        """The rewriter of one call; raises ``Rejected`` for options that do not go together."""
+        critic = None
+        if method is rewriting.Method.CRITIQUE:
+            critic = await self.critic(task, Mode.STRICT, CriticOptions(rubric=rubric), tokenizer)
+        cut_by = await self._aligner.text_tokenizer(tokenizer)
+        return self._rewriting.rewriter(method, mode, options, cut_by, critic)
+
     async def tokenizer(self, name: str, revision: str | None) -> ModelRef:
         """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot be had."""
         return await self._aligner.pin(name, revision)
@@ -103,7 +129,8 @@ class Runtime:
 
     async def readiness(self) -> Mapping[str, bool]:
         """Each part by name, and whether it can answer now."""
-        parts: dict[str, Engine | Store] = {"critic": self._critic, **self._segments.engines}
+        hosted = {**self._segments.engines, **self._rewriting.engines}
+        parts: dict[str, Engine | Store] = {"critic": self._critic, **hosted}
         parts["cache"] = self._store
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
         return dict(zip(parts, ready, strict=True))
@@ -116,8 +143,8 @@ class Runtime:
             critic["card"] = json.loads((POCKET_CRITIC / "card.json").read_text(encoding="utf-8"))
         return {
             "service_version": __version__,
-            "models": {"critic": critic, **self._segments.info()},
-            "methods": ["critic", *Method],
+            "models": {"critic": critic, **self._segments.info(), **self._rewriting.info()},
+            "methods": ["critic", "grm", *Method, *rewriting.Method],
             "prompts": [
                 {
                     "task": task,
@@ -144,12 +171,14 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
         critic = await open_engine(settings.critic, "Generator")
         stack.push_async_callback(critic.close)
         segments = await stack.enter_async_context(open_segment_models(settings))
+        rewriting_models = await stack.enter_async_context(open_rewrite_models(settings.rewriter))
         room = "pocket" if settings.critic.engine is EngineName.POCKET else "critic"
         yield Runtime(
             settings=settings,
             telemetry=telemetry,
             critic=critic,
             segments=segments,
+            rewriting_models=rewriting_models,
             store=store,
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),

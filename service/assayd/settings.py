@@ -6,6 +6,7 @@ given with ``--config``; the environment wins.
 
 from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
@@ -43,7 +44,9 @@ class ServerSettings(Section):
 
 
 class EngineSettings(Section):
-    """One hosted model."""
+    """One hosted model. ``section`` says which one, where the engine has to choose by itself."""
+
+    section: ClassVar[str] = "critic"
 
     engine: EngineName = EngineName.POCKET
     model: str | None = None
@@ -59,6 +62,8 @@ class EngineSettings(Section):
 class SegmentSettings(EngineSettings):
     """The segment reward model, or any reward model whose scalar is to be spread, and what goes with it."""
 
+    section: ClassVar[str] = "segment"
+
     entropy_model: str | None = None
     """Language model that weighs entropies, on the same engine; without one, rollouts must bring theirs."""
     entropy_revision: str | None = None
@@ -66,6 +71,18 @@ class SegmentSettings(EngineSettings):
     """Default `c_ent` (nats); else the model's own, else 1.75."""
     normalizer: str | None = None
     """File of `assayd fit-normalizer`, a shipped name, or `none`; without one, each call has to name its own."""
+
+
+class RewriterSettings(EngineSettings):
+    """The model that corrects solutions and, on an engine that weighs tokens, pays them (GRM)."""
+
+    section: ClassVar[str] = "rewriter"
+
+    reference_model: str | None = None
+    """The policy before its training, for the log-probabilities that RLMEC's trainer wants; same engine."""
+    reference_revision: str | None = None
+    check_hook: str | None = None
+    """``module:function`` called as ``function(text, gold)`` by verification in mode `hook`: True, False or None."""
 
 
 class ImplicitSettings(EngineSettings):
@@ -95,6 +112,7 @@ class Settings(BaseSettings):
     critic: EngineSettings = EngineSettings()
     segment: SegmentSettings = SegmentSettings()
     implicit: ImplicitSettings = ImplicitSettings()
+    rewriter: RewriterSettings = RewriterSettings()
     cache: CacheSettings = CacheSettings()
 
     @classmethod

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForTokenClassification, PreTrainedTokenizerFast
 
 from assayd.app import create_app
-from assayd.settings import EngineName, SegmentSettings, Settings
+from assayd.settings import EngineName, Settings
 
 WIDTH = 64
 END = "<end>"
@@ -139,12 +139,11 @@ def hosting(serve_app: Callable[[object], Any]) -> Callable[..., Any]:
     """A client of a service with these segment settings; everything else as it comes, but without weights."""
 
     @contextmanager
-    def host(timeout_s: float = 120, implicit: Any = None, **segment: Any) -> Iterator[httpx.Client]:
-        settings = Settings(
-            critic={"engine": EngineName.FAKE},
-            segment=SegmentSettings(engine=EngineName.TRANSFORMERS, **segment),
-            **({} if implicit is None else {"implicit": implicit}),
-        )
+    def host(timeout_s: float = 120, **segment: Any) -> Iterator[httpx.Client]:
+        others = {name: segment.pop(name) for name in ("implicit", "rewriter") if name in segment}
+        fake = {"engine": EngineName.FAKE}
+        hosted = {"engine": EngineName.TRANSFORMERS, **segment} if segment else fake
+        settings = Settings(critic=fake, segment=hosted, **{"rewriter": fake, **others})
         with serve_app(create_app(settings)) as url, httpx.Client(base_url=url, timeout=timeout_s) as client:
             yield client
 

@@ -221,6 +221,7 @@ def test_a_normalizer_file_goes_with_its_model_only(
     file.write_text(json.dumps(content))
     settings = Settings(
         critic={"engine": "fake"},
+        rewriter={"engine": "fake"},
         segment=SegmentSettings(engine="transformers", model=model, normalizer=str(file)),
     )
     with pytest.raises(ValueError, match="fit it anew"), _started(settings):

@@ -16,6 +16,8 @@ POCKET_SEGMENT: Final = _POCKET / "segment"
 """The embedded segment reward model."""
 POCKET_ENTROPY: Final = _POCKET / "entropy"
 """The embedded language model that says where a policy was unsure."""
+POCKET_REWRITER: Final = _POCKET / "rewriter"
+"""The embedded rewriter."""
 POCKET_NORMALIZER: Final = _POCKET / "normalizer.json"
 """What `assayd fit-normalizer` made of the embedded segment model's rewards."""
 

@@ -26,10 +26,14 @@ FIRST_SPACE_MARKS: Final = (
 
 
 class PolicyTokenizer:
-    """A tokenizer that is loaded and pinned. Safe to use from several threads."""
+    """A tokenizer that is loaded and pinned. Safe to use from several threads.
 
-    def __init__(self, model: ModelRef, tokenizer: Tokenizer) -> None:
+    ``end_id`` is the id of its end marker, None where that is not known.
+    """
+
+    def __init__(self, model: ModelRef, tokenizer: Tokenizer, *, end_id: int | None = None) -> None:
         self.model = model
+        self.end_id = end_id
         self._tokenizer = tokenizer
         self._steps = _steps(tokenizer)
         self._adds_first_space = any(

@@ -87,7 +87,7 @@ def load(name: str, revision: str | None = None) -> PolicyTokenizer:
             "tokenizer.json; or send text and offsets, which need no tokenizer here",
             pointer="/tokenizer",
         ) from error
-    return PolicyTokenizer(ModelRef(name, pinned), tokenizer)
+    return PolicyTokenizer(ModelRef(name, pinned), tokenizer, end_id=_end_id(folder, tokenizer))
 
 
 def _download(name: str, revision: str | None) -> Path:
@@ -142,6 +142,17 @@ def _special_tokens(folder: Path, tokenizer: Tokenizer) -> Iterator[tuple[int, s
                 declared[int(token_id)] = token["content"]
     known = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     yield from sorted((token_id, token) for token_id, token in declared.items() if token_id not in known)
+
+
+def _end_id(folder: Path, tokenizer: Tokenizer) -> int | None:
+    """The id of what Hugging Face calls the ``eos_token``, None where nobody names one."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = folder / name
+        settings = json.loads(file.read_bytes()) if file.is_file() else {}
+        for token in _named_tokens({"eos_token": settings.get("eos_token")}):
+            found: int | None = tokenizer.token_to_id(token)
+            return found
+    return None
 
 
 def _named_tokens(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -5,21 +5,22 @@ from typing import Final, Self
 
 from ..domain.provenance import ModelRef
 from ..settings import EngineSettings
-from . import POCKET_CRITIC, POCKET_ENTROPY, POCKET_SEGMENT, transformers
+from . import POCKET_CRITIC, POCKET_ENTROPY, POCKET_REWRITER, POCKET_SEGMENT, transformers
 
-CRITIC: Final = "assay/pocket-critic"
-SEGMENT: Final = "assay/pocket-segment"
-ENTROPY: Final = "assay/pocket-entropy"
+_WRITERS: Final = {"critic": POCKET_CRITIC, "rewriter": POCKET_REWRITER}
+"""Folders by the section of the settings that asks for a model that writes."""
+_WEIGHERS: Final = {"segment": POCKET_ENTROPY, "rewriter": POCKET_REWRITER}
 
 
 class Generator(transformers.Generator):
-    """The embedded critic, in float32 on CPU."""
+    """The embedded critic or rewriter, in float32 on CPU."""
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the embedded weights. Raises ``ValueError`` when the settings name another model."""
-        engine = await super().open(_own(settings, POCKET_CRITIC))
-        engine.model = ModelRef(CRITIC, engine.model.revision)
+        folder = _WRITERS[settings.section]
+        engine = await super().open(_own(settings, folder))
+        engine.model = _named(engine.model, folder)
         return engine
 
 
@@ -30,19 +31,24 @@ class SegmentScorer(transformers.SegmentScorer):
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the embedded weights. Raises ``ValueError`` when the settings name another model."""
         engine = await super().open(_own(settings, POCKET_SEGMENT))
-        engine.model = ModelRef(SEGMENT, engine.model.revision)
+        engine.model = _named(engine.model, POCKET_SEGMENT)
         return engine
 
 
 class TokenWeigher(transformers.TokenWeigher):
-    """The embedded language model, in float32 on CPU."""
+    """The embedded entropy model or rewriter, in float32 on CPU."""
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the embedded weights. Raises ``ValueError`` when the settings name another model."""
-        engine = await super().open(_own(settings, POCKET_ENTROPY))
-        engine.model = ModelRef(ENTROPY, engine.model.revision)
+        folder = _WEIGHERS[settings.section]
+        engine = await super().open(_own(settings, folder))
+        engine.model = _named(engine.model, folder)
         return engine
+
+
+def _named(model: ModelRef, folder: Path) -> ModelRef:
+    return ModelRef(f"assay/pocket-{folder.name}", model.revision)
 
 
 def _own(settings: EngineSettings, folder: Path) -> EngineSettings:

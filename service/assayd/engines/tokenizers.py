@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..domain.failure import Failure, FailureKind
+from ..domain.failure import AnnotationFailed, Failure, FailureKind
 from ..domain.provenance import ModelRef
 from ..domain.rollout import Completion
 from ..domain.text import Alignment, Unaligned
@@ -27,6 +27,32 @@ class RawCompletion:
     truncated: bool = False
 
 
+class TextTokenizer:
+    """Cuts texts by the policy's tokenizer or, where nobody knows that one, by the service's own."""
+
+    def __init__(self, tokenizer: PolicyTokenizer, *, is_policy: bool) -> None:
+        self._tokenizer = tokenizer
+        self.is_policy = is_policy
+
+    @property
+    def model(self) -> ModelRef:
+        """The tokenizer, pinned."""
+        return self._tokenizer.model
+
+    @property
+    def end_id(self) -> int | None:
+        """The id of its end marker."""
+        return self._tokenizer.end_id
+
+    async def encode(self, text: str) -> Alignment:
+        """The tokens of ``text``, without any marker; raises ``AnnotationFailed`` (``unaligned``)."""
+        try:
+            alignment, _ = await asyncio.to_thread(self._tokenizer.encode, text)
+        except Unaligned as error:
+            raise AnnotationFailed(FailureKind.UNALIGNED, str(error)) from error
+        return alignment
+
+
 class Aligner:
     """Aligns completions, with policy tokenizers that it loads on demand.
 
@@ -41,6 +67,12 @@ class Aligner:
     async def pin(self, name: str, revision: str | None = None) -> ModelRef:
         """The policy tokenizer, loaded, by its exact revision; raises ``Rejected`` when it cannot be had."""
         return (await self._tokenizers.get(name, revision)).model
+
+    async def text_tokenizer(self, tokenizer: ModelRef | None) -> TextTokenizer:
+        """What cuts texts like the completions of a call: ``tokenizer``, or the service's own without one."""
+        if tokenizer is None:
+            return TextTokenizer(await self._tokenizers.get(str(self._own)), is_policy=False)
+        return TextTokenizer(await self._tokenizers.get(tokenizer.name, tokenizer.revision), is_policy=True)
 
     async def align_all(
         self,

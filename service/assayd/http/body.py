@@ -1,18 +1,24 @@
 """Reads a request's body within bounds, and gives up the work when the caller has gone."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
+import msgspec
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
 from ..domain.failure import FailureKind, Rejected
 
 M = TypeVar("M", bound=BaseModel)
+N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
 
 _BYTES_PER_MB = 1_000_000
+
+
+class _Peek(msgspec.Struct):
+    method: Any = None
 
 
 async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
@@ -21,6 +27,20 @@ async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
     Raises ``Rejected`` (``too_long``) above ``max_mb`` and pydantic's ``ValidationError`` for a body that does
     not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
     """
+    return model.model_validate_json(await _read(request, max_mb))
+
+
+async def read_by_method(
+    request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
+) -> M | N:
+    """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike."""
+    body = await _read(request, max_mb)
+    named = _method(body)
+    model: type[M] | type[N] = others[named] if isinstance(named, str) and named in others else first
+    return model.model_validate_json(body)
+
+
+async def _read(request: Request, max_mb: float) -> bytes:
     limit = int(max_mb * _BYTES_PER_MB)
     body = bytearray()
     async for chunk in request.stream():
@@ -30,7 +50,15 @@ async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
                 FailureKind.TOO_LONG,
                 f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise server.max_body_mb",
             )
-    return model.model_validate_json(bytes(body))
+    return bytes(body)
+
+
+def _method(body: bytes) -> object:
+    """What the body names as its method, before anyone has validated it."""
+    try:
+        return msgspec.json.decode(body, type=_Peek).method
+    except msgspec.DecodeError:
+        return None
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -5,12 +5,15 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
+from ..annotators import rewriting
 from ..annotators.options import CriticOptions, Mode
+from ..annotators.probing import ProbeOptions
 from ..annotators.segment_options import Method, SegmentOptions
 from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.failure import Failure
 from ..domain.ports import Annotator
 from ..domain.provenance import ModelRef
+from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Completion
 from ..engines.tokenizers import RawCompletion
 from ..pipeline import Pipeline
@@ -45,6 +48,25 @@ class House(Protocol):
     async def segment_scorer(
         self, method: Method, mode: Mode, options: SegmentOptions, tokenizer: ModelRef | None
     ) -> Annotator[SegmentAnnotation]:
+        """The annotator for one call; raises ``Rejected`` for options that do not go together."""
+        ...
+
+    async def prober(
+        self, mode: Mode, options: ProbeOptions, tokenizer: ModelRef | None
+    ) -> Annotator[ProbeAnnotation]:
+        """The annotator for one call; raises ``Rejected`` where no model weighs tokens."""
+        ...
+
+    async def rewriter(
+        self,
+        method: rewriting.Method,
+        mode: Mode,
+        options: rewriting.RewriteOptions,
+        tokenizer: ModelRef | None,
+        *,
+        task: str,
+        rubric: str | None,
+    ) -> Annotator[RewriteAnnotation]:
         """The annotator for one call; raises ``Rejected`` for options that do not go together."""
         ...
 

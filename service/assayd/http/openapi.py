@@ -1,5 +1,6 @@
 """The OpenAPI document: requests from the pydantic schemas, answers from the msgspec shapes."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,27 +11,28 @@ from pydantic.json_schema import models_json_schema
 
 from .answers import Problem
 from .errors import PROBLEM_JSON
-from .schemas import SegmentRequest, TokenRequest
+from .rewrite_answers import ProbeResponse, RewriteResponse
+from .schemas import ProbeRequest, RewriteRequest, SegmentRequest, TokenRequest
 from .segment_answers import SegmentResponse
 from .token_answers import TokenResponse
 
 _REF: Final = "#/components/schemas/{}"
-_REQUESTS: Final[list[type[BaseModel]]] = [TokenRequest, SegmentRequest]
-_ANSWERS: Final = [TokenResponse, SegmentResponse, Problem]
+_REQUESTS: Final[list[type[BaseModel]]] = [TokenRequest, ProbeRequest, SegmentRequest, RewriteRequest]
+_ANSWERS: Final = [TokenResponse, ProbeResponse, SegmentResponse, RewriteResponse, Problem]
 
 
-def documented(body: type[BaseModel], answer: type[msgspec.Struct]) -> dict[str, Any]:
-    """The arguments that make a route show its request, its answer and its problems in the document."""
-    problem = {"description": "Why the call was refused", "content": {PROBLEM_JSON: _schema("Problem")}}
+def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
+    """The arguments that make a route show its requests, its answers and its problems in the document."""
+    problem = {"description": "Why the call was refused", "content": {PROBLEM_JSON: _schema([Problem])}}
     return {
         "response_model": None,
         "openapi_extra": {
-            "requestBody": {"required": True, "content": {"application/json": _schema(body.__name__)}}
+            "requestBody": {"required": True, "content": {"application/json": _schema(bodies)}}
         },
         "responses": {
             200: {
                 "description": "One result per rollout",
-                "content": {"application/json": _schema(answer.__name__)},
+                "content": {"application/json": _schema(answers)},
             },
             **dict.fromkeys((400, 412, 413, 422, 503, 504), problem),
         },
@@ -52,8 +54,9 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _schema(name: str) -> dict[str, Any]:
-    return {"schema": {"$ref": _REF.format(name)}}
+def _schema(shapes: Sequence[type]) -> dict[str, Any]:
+    refs = [{"$ref": _REF.format(shape.__name__)} for shape in shapes]
+    return {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}
 
 
 def _components() -> dict[str, Any]:

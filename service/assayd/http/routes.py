@@ -6,37 +6,57 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..domain.annotation import SegmentAnnotation, TokenAnnotation
-from .body import read_body
+from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
+from .body import read_body, read_by_method
 from .house import house_of
 from .judging import judge
 from .openapi import documented
-from .schemas import SegmentRequest, TokenRequest
+from .rewrite_answers import ProbeResponse, RewriteResponse, probed, rewritten
+from .schemas import ProbeRequest, RewriteRequest, SegmentRequest, TokenRequest
 from .segment_answers import SegmentResponse, segment_judged
 from .token_answers import TokenResponse, token_judged
 
 router = APIRouter(tags=["judge"])
 
 
-@router.post("/score/token", **documented(TokenRequest, TokenResponse))
+@router.post("/score/token", **documented((TokenRequest, ProbeRequest), (TokenResponse, ProbeResponse)))
 async def score_token(request: Request) -> Response:
     """Give every token of every completion a reward and a reason.
 
-    A critic language model marks spans of the completion; the spans become token rewards (RELC, 2401.07382).
+    Method `critic`: a critic language model marks spans of the completion; the spans become token rewards (RELC,
+    2401.07382). Method `grm`: a token is worth how likely a rewriter would have written it (RLMEC, 2401.06081).
     Each rollout is judged on its own: one that fails says so with its kind, and the others go on.
     """
     house = house_of(request)
-    body = await read_body(request, TokenRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_by_method(
+        request, TokenRequest, {"grm": ProbeRequest}, max_mb=house.settings.server.max_body_mb
+    )
+    if isinstance(body, ProbeRequest):
+        return await _probe(request, body)
+    task, mode, options = body.task, body.mode, body.options
     judged = await judge(
         request,
         body,
-        lambda tokenizer: house.critic(body.task, body.mode, body.options, tokenizer),
+        lambda tokenizer: house.critic(task, mode, options, tokenizer),
         TokenAnnotation,
         token_judged,
     )
     return _json(TokenResponse(judged.results, judged.recipe, judged.batch))
 
 
-@router.post("/score/segment", **documented(SegmentRequest, SegmentResponse))
+async def _probe(request: Request, body: ProbeRequest) -> Response:
+    house = house_of(request)
+    judged = await judge(
+        request,
+        body,
+        lambda tokenizer: house.prober(body.mode, body.options, tokenizer),
+        ProbeAnnotation,
+        probed,
+    )
+    return _json(ProbeResponse(judged.results, judged.recipe, judged.batch))
+
+
+@router.post("/score/segment", **documented((SegmentRequest,), (SegmentResponse,)))
 async def score_segment(request: Request) -> Response:
     """Cut every completion where the policy was unsure, and pay each piece.
 
@@ -54,6 +74,27 @@ async def score_segment(request: Request) -> Response:
         house.segment_tokenizer,
     )
     return _json(SegmentResponse(judged.results, judged.recipe, judged.batch))
+
+
+@router.post("/rewrite", **documented((RewriteRequest,), (RewriteResponse,)))
+async def rewrite(request: Request) -> Response:
+    """Correct every completion with the fewest edits.
+
+    The first wrong step is located, what stands before it is kept byte by byte, the rest is mended, and the final
+    answer is compared with the reference's (RLMEC, 2401.06081).
+    """
+    house = house_of(request)
+    body = await read_body(request, RewriteRequest, max_mb=house.settings.server.max_body_mb)
+    judged = await judge(
+        request,
+        body,
+        lambda tokenizer: house.rewriter(
+            body.method, body.mode, body.options, tokenizer, task=body.task, rubric=body.rubric
+        ),
+        RewriteAnnotation,
+        rewritten,
+    )
+    return _json(RewriteResponse(judged.results, judged.recipe, judged.batch))
 
 
 def _json(answer: msgspec.Struct) -> Response:

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from ..annotators import rewriting
 from ..annotators.options import CriticOptions, Mode
+from ..annotators.probing import ProbeOptions
 from ..annotators.segment_options import Method, SegmentOptions
 from ..domain.rollout import Message, Role
 from ..engines.tokenizers import RawCompletion
@@ -132,6 +134,25 @@ class TokenRequest(JudgeRequest):
     method: Literal["critic"] = "critic"
     task: Task
     options: CriticOptions = CriticOptions()
+
+
+class ProbeRequest(JudgeRequest):
+    """Rollouts to pay token by token by a rewriter's probabilities; each needs a `reference`."""
+
+    method: Literal["grm"]
+    options: ProbeOptions = ProbeOptions()
+
+
+class RewriteRequest(JudgeRequest):
+    """Rollouts to correct with as few changes as possible."""
+
+    method: rewriting.Method = rewriting.Method.REWRITE
+    """`rewrite` goes by the rollout's `reference`; `critique` by a critic's remarks, without one."""
+    task: Task = Task.MATH_STEPS
+    """What the critic of method `critique` looks for; the others do not ask it."""
+    rubric: str | None = None
+    """What to look for, in words, where that task is `remarks`."""
+    options: rewriting.RewriteOptions = rewriting.RewriteOptions()
 
 
 class SegmentRequest(JudgeRequest):
