@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from . import __version__
 from .annotators.options import Mode
@@ -19,7 +19,24 @@ from .hosting import open_engine, plays
 from .prompt_files import load_prompts
 from .settings import EngineName, RewriterSettings
 
-HOOK = "hook"
+HOOK: Final = "hook"
+EMBEDDED: Final = {"locate": "pocket/rewrite/locate", "fix": "pocket/rewrite/fix"}
+INSTRUCTED: Final = {"locate": "rewrite/locate", "fix": "rewrite/fix"}
+PAPER: Final = {"locate": "rewrite/grm-locate", "fix": "rewrite/grm-fix"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of one rewriter.
+
+    ``asked`` are those that it is asked by, ``weighed`` the one under which tokens are weighed, ``rows`` the paper's
+    shapes, in which training rows are written. ``critique`` is None where the model knows no such task.
+    """
+
+    asked: RewritePrompts
+    weighed: Prompt
+    rows: RewritePrompts
+    critique: Prompt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +46,7 @@ class RewriteModels:
     generator: Generates
     weigher: WeighsTokens | None
     reference: WeighsTokens | None
-    prompts: Mapping[str, Prompt]
+    prompts: Prompts
     checkers: Mapping[str, Checks]
 
     def rewriter(
@@ -41,19 +58,10 @@ class RewriteModels:
         critic: SpanCritic | None,
     ) -> Rewriter:
         """The rewriter of one call. Raises ``Rejected`` for options that do not go together or with the models."""
-        by_critic = method is Method.CRITIQUE
-        if by_critic and "critique" not in self.prompts:
-            raise Rejected(
-                FailureKind.INVALID,
-                "the embedded rewriter works from a reference only: for method `critique` name a real model with "
-                "ASSAY_REWRITER__ENGINE and ASSAY_REWRITER__MODEL",
-                pointer="/method",
-            )
-        locate, fix = (None, "critique") if by_critic else (self.prompts["locate"], "fix")
         checker = None if options.verify is None else self._checker(options.verify.mode)
         return Rewriter(
             self.generator,
-            RewritePrompts(locate, self.prompts[fix]),
+            self._asked(method),
             options,
             method=method,
             mode=mode,
@@ -61,7 +69,7 @@ class RewriteModels:
             tokenizer=tokenizer,
             checker=checker,
             critic=critic,
-            row_prompts=self._row_prompts(),
+            row_prompts=self.prompts.rows,
             prober=self._row_prober(mode, tokenizer, checker),
         )
 
@@ -75,7 +83,7 @@ class RewriteModels:
             )
         return TokenProber(
             self.weigher,
-            self._fix_shape(),
+            self.prompts.weighed,
             options,
             mode=mode,
             service_version=__version__,
@@ -103,19 +111,24 @@ class RewriteModels:
             )
         return self.checkers[mode]
 
-    def _fix_shape(self) -> Prompt:
-        """The prompt under which a token is likely that a rewriter would keep: the paper's, or the embedded one."""
-        return self.prompts.get("grm-fix", self.prompts["fix"])
-
-    def _row_prompts(self) -> RewritePrompts:
-        return RewritePrompts(self.prompts.get("grm-locate", self.prompts["locate"]), self._fix_shape())
+    def _asked(self, method: Method) -> RewritePrompts:
+        if method is not Method.CRITIQUE:
+            return self.prompts.asked
+        if self.prompts.critique is None:
+            raise Rejected(
+                FailureKind.INVALID,
+                "the embedded rewriter works from a reference only: for method `critique` name a real model with "
+                "ASSAY_REWRITER__ENGINE and ASSAY_REWRITER__MODEL",
+                pointer="/method",
+            )
+        return RewritePrompts(None, self.prompts.critique)
 
     def _row_prober(self, mode: Mode, tokenizer: Tokenizes, checker: Checks | None) -> TokenProber | None:
         if self.weigher is None or self.reference is None:
             return None
         return TokenProber(
             self.weigher,
-            self._fix_shape(),
+            self.prompts.weighed,
             ProbeOptions(),
             mode=mode,
             service_version=__version__,
@@ -145,10 +158,48 @@ async def open_rewrite_models(settings: RewriterSettings) -> AsyncIterator[Rewri
             checkers[HOOK] = open_checker(HOOK, hook=settings.check_hook)
         for checker in checkers.values():
             stack.push_async_callback(checker.close)
+        generator = await opened(settings, "Generator")
         yield RewriteModels(
-            generator=await opened(settings, "Generator"),
+            generator=generator,
             weigher=await opened(settings, "TokenWeigher") if weighs else None,
             reference=reference,
-            prompts=load_prompts("pocket/rewrite" if settings.engine is EngineName.POCKET else "rewrite"),
+            prompts=_prompts(settings, getattr(generator, "card", None) or {}),
             checkers=checkers,
         )
+
+
+def _prompts(settings: RewriterSettings, card: Mapping[str, Any]) -> Prompts:
+    """A rewriter of `assayd train rewriter` is asked as it was trained; any other is told what to do."""
+    embedded = settings.engine is EngineName.POCKET
+    trained = card.get("prompts")
+    names = EMBEDDED if embedded else INSTRUCTED
+    asked = _named(names) if trained is None else _trained_with(trained)
+    paper = _named(PAPER)
+    return Prompts(
+        asked=asked,
+        weighed=asked.fix if embedded or trained is not None else paper.fix,
+        rows=paper,
+        critique=None if embedded else _prompt("rewrite/critique"),
+    )
+
+
+def _trained_with(prompts: Mapping[str, Mapping[str, str]]) -> RewritePrompts:
+    for told in prompts.values():
+        if (found := _prompt(told["name"])).sha256 != told["sha256"]:
+            raise ValueError(
+                f"the rewriter was trained on another version of the prompt {told['name']} ({told['sha256']}, this is "
+                f"{found.sha256}): serve it with the Assay that made it, or train it again"
+            )
+    return _named({task: told["name"] for task, told in prompts.items()})
+
+
+def _named(names: Mapping[str, str]) -> RewritePrompts:
+    return RewritePrompts(_prompt(names["locate"]), _prompt(names["fix"]))
+
+
+def _prompt(name: str) -> Prompt:
+    room, _, stem = name.rpartition("/")
+    found = load_prompts(room)
+    if stem not in found:
+        raise ValueError(f"the rewriter was trained on the prompt {name}, which this Assay does not have")
+    return found[stem]

@@ -33,6 +33,12 @@ async def test_every_numbered_step_is_called_correct() -> None:
     assert reply.text == '[0] "" | fake | correct\n[1] "" | fake | correct'
 
 
+async def test_no_step_is_the_first_wrong_one() -> None:
+    """A rewriter without a script finds nothing to correct."""
+    asked = "[0] 1 + 1 = 3\n`The first error step is [k]`, or `correct`.\nAnswer:"
+    assert (await Generator().generate(_ask(asked), SAMPLING, deadline=LATER)).text == "correct"
+
+
 async def test_the_script_comes_before_the_rule() -> None:
     """Queued replies are given in order, failures are raised, then the rule answers; all calls are remembered."""
     engine = Generator(["one", AnnotationFailed(FailureKind.ENGINE, "down")], rule=lambda messages: "rule")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from assayd.settings import EngineName, Settings
 
 WIDTH = 64
 END = "<end>"
+QUESTIONS = count()
 
 
-def letter_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, and an end marker: ids are what anyone would count by hand."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)}, merges=[]))
+def letter_tokenizer(*joined: tuple[str, str]) -> PreTrainedTokenizerFast:
+    """One token a byte, and an end marker: ids are what anyone would count by hand. ``joined`` pairs are one token."""
+    alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, joined)]
+    vocabulary = {letter: index for index, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=list(joined)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([END])
@@ -54,10 +57,10 @@ def _still(model: torch.nn.Module) -> None:
             weight.data.zero_()
 
 
-def saved(model: Any, folder: Path) -> str:
-    """The model and the letter tokenizer in a folder; gives its name."""
+def saved(model: Any, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None) -> str:
+    """The model and its tokenizer, by default that of letters, in a folder; gives its name."""
     model.save_pretrained(folder)
-    letter_tokenizer().save_pretrained(folder)
+    (tokenizer or letter_tokenizer()).save_pretrained(folder)
     return str(folder)
 
 
@@ -79,10 +82,12 @@ def reading_off(folder: Path, values: Mapping[str, float]) -> str:
     return saved(model, folder)
 
 
-def predicting(folder: Path, logits: Mapping[str, Mapping[str, float]]) -> str:
+def predicting(
+    folder: Path, logits: Mapping[str, Mapping[str, float]], tokenizer: PreTrainedTokenizerFast | None = None
+) -> str:
     """A language model with these logits behind each letter; letters that are not named have no chance at all."""
-    tokenizer = letter_tokenizer()
-    model = LlamaForCausalLM(config())
+    tokenizer = tokenizer or letter_tokenizer()
+    model = LlamaForCausalLM(config(vocab_size=len(tokenizer)))
     _still(model)
     embedded = torch.zeros(len(tokenizer), WIDTH)
     head = torch.full((len(tokenizer), WIDTH), -100.0)
@@ -92,7 +97,7 @@ def predicting(folder: Path, logits: Mapping[str, Mapping[str, float]]) -> str:
             head[tokenizer.convert_tokens_to_ids(follower), place] = logit / math.sqrt(WIDTH)
     model.model.embed_tokens.weight.data = embedded
     model.lm_head.weight.data = head
-    return saved(model, folder)
+    return saved(model, folder, tokenizer)
 
 
 def looking(folder: Path, attention: Mapping[str, float], score: float) -> str:
@@ -177,3 +182,44 @@ def ids_of(text: str, *, ended: bool) -> list[int]:
 def letters() -> Callable[..., list[int]]:
     """Token ids of a text, by default with the end marker behind it."""
     return lambda text, ended=True: ids_of(text, ended=ended)
+
+
+@pytest.fixture(scope="session")
+def letter_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The letter tokenizer in a folder."""
+    folder = tmp_path_factory.mktemp("letters")
+    letter_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def rewrite(
+    service: httpx.Client, critic: Any, letter_folder: str, letters: Any
+) -> Callable[..., dict[str, Any]]:
+    """The rewrite of a completion by a rewriter that says what the test says, new to the cache every time."""
+
+    def call(
+        text: str,
+        located: str,
+        fixed: str,
+        *,
+        mode: str = "strict",
+        reference: str | None = "The answer is D.",
+        correct: bool | None = False,
+        ended: bool = True,
+        **options: Any,
+    ) -> dict[str, Any]:
+        critic.reply = lambda prompt: located if "The first error step is" in prompt else fixed
+        item = {
+            "prompt": f"Question {next(QUESTIONS)}?",
+            "reference": reference,
+            "correct": correct,
+            "completion": {"token_ids": letters(text, ended)},
+        }
+        body = {"mode": mode, "tokenizer": {"name": letter_folder}, "rollouts": [item], "options": options}
+        response = service.post("/rewrite", json=body)
+        assert response.status_code == 200, response.text
+        result: dict[str, Any] = response.json()["results"][0]
+        return result
+
+    return call

@@ -22,7 +22,8 @@ def test_every_task_finds_nothing(
         "completion": {"text": "1 + 1 = 2\nA: 2", "offsets": [[0, 9], [9, 14]]},
     }
     options = {"rubric": "Find slips."} if task == "remarks" else {}
-    settings = Settings(critic=EngineSettings(engine=EngineName.FAKE))
+    fake = EngineSettings(engine=EngineName.FAKE)
+    settings = Settings(critic=fake, rewriter=fake.model_dump())
     with serve_app(create_app(settings)) as url:
         body = {"task": task, "rollouts": [rollout], "options": options}
         (result,) = httpx.post(f"{url}/score/token", json=body).json()["results"]

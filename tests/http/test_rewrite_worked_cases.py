@@ -1,15 +1,13 @@
 """The worked cases G1 to G4 of papers.md 3.5 through the API, by a scripted rewriter and by a model of known odds."""
 
 import math
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 MODES = ("strict", "compat")
-COUNT = count()
 ODDS = {
     ":": ("a", 0.95),
     "a": ("b", 0.6),
@@ -86,27 +84,6 @@ def test_grm_refuses_to_guess(prober: httpx.Client, folder: str, letters: Any) -
     unknown = probe(prober, folder, letters("abc"), reference="a\nb")
     assert [result["failure"]["kind"] for result in (unreferenced, unknown)] == ["invalid", "invalid"]
     assert "rewards" not in unknown
-
-
-@pytest.fixture
-def rewrite(service: httpx.Client, critic: Any, folder: str, letters: Any) -> Callable[..., dict[str, Any]]:
-    """The rewrite of a completion by a rewriter that says what the test says."""
-
-    def call(text: str, located: str, fixed: str, *, mode: str = "strict", **options: Any) -> dict[str, Any]:
-        critic.reply = lambda prompt: located if "first error step" in prompt or "[0]" in prompt else fixed
-        item = {
-            "prompt": f"Question {next(COUNT)}?",  # new to the cache
-            "reference": "The answer is D.",
-            "correct": False,
-            "completion": {"token_ids": letters(text)},
-        }
-        body = {"mode": mode, "tokenizer": {"name": folder}, "rollouts": [item], "options": options}
-        response = service.post("/rewrite", json=body)
-        assert response.status_code == 200, response.text
-        result: dict[str, Any] = response.json()["results"][0]
-        return result
-
-    return call
 
 
 G2 = [

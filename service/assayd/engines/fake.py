@@ -39,11 +39,13 @@ Answer = TypeVar("Answer")
 def content_critic(messages: tuple[Message, ...]) -> Reply:
     """A critic that finds nothing, in the grammar that the last message asks for.
 
-    Steps that are labelled ``[0] ``, ``[1] `` and so on are called correct one by one (the last such list: the
-    ones before it are examples); who asks for ``"remarks"`` gets an empty list; who asks for a negative section
-    gets two empty sections; everyone else ``None identified``.
+    Who asks for the first wrong step is told ``correct``. Steps that are labelled ``[0] ``, ``[1] `` and so on are
+    called correct one by one (the last such list: the ones before it are examples); who asks for ``"remarks"`` gets
+    an empty list; who asks for a negative section gets two empty sections; everyone else ``None identified``.
     """
     asked = messages[-1].content if messages else ""
+    if "The first error step is [k]" in asked:
+        return "correct"
     if '"remarks"' in asked:
         return '{"remarks": []}'
     if "Identified Negative Text Span:" in asked:

@@ -57,4 +57,10 @@ def _own(settings: EngineSettings, folder: Path) -> EngineSettings:
             "the pocket engine hosts the models inside the package only: "
             "to host another model set `engine` to transformers"
         )
+    if not folder.is_dir():
+        section = settings.section.upper()
+        raise ValueError(
+            f"this installation has no embedded {settings.section}: name a model with ASSAY_{section}__ENGINE and "
+            f"ASSAY_{section}__MODEL"
+        )
     return settings.model_copy(update={"model": str(folder), "device": "cpu", "dtype": "float32"})

@@ -1,6 +1,7 @@
 """Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 from ...domain.failure import AnnotationFailed, FailureKind
@@ -10,6 +11,7 @@ from ...domain.rollout import Message
 from ...settings import EngineSettings
 from ..batcher import Batcher
 from .decoding import Decoder, Row
+from .heads import read_card
 from .loading import Loaded, load
 from .prompts import encode
 
@@ -19,10 +21,13 @@ CANARY_TIMEOUT_S: Final = 5.0
 
 
 class Generator:
-    """One model, one thread that owns it, and a queue in front."""
+    """One model, one thread that owns it, and a queue in front. ``card`` is the model's ``assay.json``."""
 
-    def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
+    def __init__(
+        self, loaded: Loaded, *, max_model_len: int | None = None, card: Mapping[str, Any] | None = None
+    ) -> None:
         self.model: ModelRef = loaded.ref
+        self.card = card
         self._tokenizer = loaded.tokenizer
         self._context = loaded.context(max_model_len)
         self._vocabulary = loaded.vocabulary
@@ -35,7 +40,9 @@ class Generator:
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
-        return cls(await asyncio.to_thread(load, settings), max_model_len=settings.max_model_len)
+        loaded = await asyncio.to_thread(load, settings)
+        card = await asyncio.to_thread(read_card, loaded.ref.name, settings.revision)
+        return cls(loaded, max_model_len=settings.max_model_len, card=card)
 
     async def ready(self) -> bool:
         """Whether the model can answer: after a failure it has to write a token first."""
