@@ -234,6 +234,51 @@ async def test_a_slow_answer_is_past_the_deadline(engine: Generator, server: Ser
     assert len(server.requests) == 1
 
 
+BEGUN = (*MESSAGES, Message(Role.ASSISTANT, "  one\ntwo\n"))
+UNKNOWN = json.dumps({"error": {"message": "Unrecognized request argument supplied: continue_final_message"}})
+
+
+async def _continued(engine: Generator) -> str:
+    asked = engine.generate(BEGUN, Sampling(max_tokens=5), deadline=Deadline.after(20))
+    return (await asked).text
+
+
+async def test_a_begun_reply_is_continued(engine: Generator, server: Server) -> None:
+    """Servers like vLLM are told to go on; what they say comes back as it is."""
+    server.script = [Answer(body=completion("three"))]
+    assert await _continued(engine) == "three"
+    [(_, _, body)] = server.requests
+    assert body["messages"][-1] == {"role": "assistant", "content": "  one\ntwo\n"}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_server_that_cannot_continue(engine: Generator, server: Server, status: int) -> None:
+    """It is asked once more without the words it does not know, and never told them again."""
+    server.script = [Answer(status, UNKNOWN), Answer(body=completion("three"))]
+    assert [await _continued(engine), await _continued(engine)] == ["three", "three"]
+    told = ["continue_final_message" in body for _, _, body in server.requests]
+    assert told == [True, False, False]
+    assert all(body["messages"][-1]["role"] == "assistant" for _, _, body in server.requests)
+
+
+@pytest.mark.parametrize(
+    "said", ["  one\ntwo\nthree", "one\ntwo\nthree", "\n\none\ntwo\nthree"], ids=["whole", "bare", "spaced"]
+)
+async def test_a_beginning_is_never_doubled(engine: Generator, server: Server, said: str) -> None:
+    """A server that starts anew repeats the beginning: what comes back is what stands behind it."""
+    server.script = [Answer(body=completion(said))]
+    assert await _continued(engine) == "three"
+
+
+async def test_other_refusals_of_a_begun_reply_stand(engine: Generator, server: Server) -> None:
+    """A 400 for another reason is not asked again."""
+    server.script = [Answer(400, "bad request")]
+    with pytest.raises(AnnotationFailed, match="bad request"):
+        await _continued(engine)
+    assert len(server.requests) == 1
+
+
 async def test_no_server_is_an_engine_failure() -> None:
     """A refused connection is tried again, then said with the address; the engine is not ready meanwhile."""
     engine = Generator("http://127.0.0.1:9/v1", ModelRef("critic", "unpinned"))

@@ -1,7 +1,7 @@
 """Asks a server that speaks OpenAI's chat completions: vLLM, SGLang, a provider, or the policy's own server."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
@@ -12,7 +12,7 @@ import stamina
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline, FinishReason, Generation, Sampling
 from ..domain.provenance import ModelRef, Usage
-from ..domain.rollout import Message
+from ..domain.rollout import Message, Role
 from ..settings import EngineSettings
 
 ATTEMPTS: Final = 6
@@ -22,6 +22,8 @@ WORTH_RETRYING: Final = {408, 409, 429}
 UNPINNED: Final = "unpinned"
 TOO_LONG: Final = ("context length", "context_length", "context size", "context window", "max_new_tokens")
 """What servers write, in lower case, of a prompt that does not fit in."""
+CONTINUED: Final = {"continue_final_message": True, "add_generation_prompt": False}
+"""How vLLM and SGLang are told to go on from a reply that was begun; other servers do not know it."""
 
 
 class _Unavailable(Exception):
@@ -51,6 +53,7 @@ class Generator:
 
     def __init__(self, base_url: str, model: ModelRef, *, api_key: str | None = None) -> None:
         self.model = model
+        self._continues = True
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
@@ -88,7 +91,10 @@ class Generator:
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
-        """Ask the server, again after a passing failure, until the deadline."""
+        """Ask the server, again after a passing failure, until the deadline.
+
+        A server that cannot go on from a begun reply starts anew; what it repeats of the beginning is taken off.
+        """
         if deadline.passed:
             raise AnnotationFailed(
                 FailureKind.PAST_DEADLINE, "the deadline passed before the server was asked"
@@ -99,7 +105,7 @@ class Generator:
                 # The prompt stays out of stamina's arguments, because its hooks log them.
                 async for attempt in stamina.retry_context(_Retry(deadline), attempts=ATTEMPTS, timeout=None):
                     with attempt:
-                        return _generation(await self._post(body))
+                        return _without(_begun(messages), _generation(await self._post(body)))
         except TimeoutError:
             raise AnnotationFailed(
                 FailureKind.PAST_DEADLINE, f"{self.model.name} had not answered when the deadline passed"
@@ -117,19 +123,27 @@ class Generator:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
+            **(CONTINUED if self._continues and _begun(messages) else {}),
         }
         return {name: value for name, value in body.items() if value is not None}
 
     async def _post(self, body: dict[str, Any]) -> httpx.Response:
-        try:
-            response = await self._client.post("chat/completions", json=body)
-        except httpx.TransportError as error:
-            raise _Unavailable(f"{type(error).__name__}: {error}") from error
+        response = await self._sent(body)
+        if CONTINUED.keys() & body.keys() and _names_what_continues(response):
+            self._continues = False
+            plain = {name: value for name, value in body.items() if name not in CONTINUED}
+            response = await self._sent(plain)
         if response.status_code in WORTH_RETRYING or response.status_code >= 500:
             raise _Unavailable(f"status {response.status_code}", _retry_after_s(response))
         if not response.is_success:
             raise _refusal(response)
         return response
+
+    async def _sent(self, body: dict[str, Any]) -> httpx.Response:
+        try:
+            return await self._client.post("chat/completions", json=body)
+        except httpx.TransportError as error:
+            raise _Unavailable(f"{type(error).__name__}: {error}") from error
 
     def _given_up(self, error: _Unavailable) -> AnnotationFailed:
         server = f"{self.model.name} at {self._client.base_url}"
@@ -141,6 +155,23 @@ class Generator:
         return AnnotationFailed(
             FailureKind.ENGINE, f"{server}: {error}, after {ATTEMPTS} attempts. Is it running?"
         )
+
+
+def _begun(messages: tuple[Message, ...]) -> str:
+    """The beginning of the reply that stands at the end of the messages, if one does."""
+    return messages[-1].content if messages and messages[-1].role is Role.ASSISTANT else ""
+
+
+def _without(begun: str, generation: Generation) -> Generation:
+    """What was said without the beginning, where a server repeats it."""
+    said, beginning = generation.text.lstrip(), begun.lstrip()
+    if beginning and said.startswith(beginning):
+        return replace(generation, text=said[len(beginning) :])
+    return generation
+
+
+def _names_what_continues(response: httpx.Response) -> bool:
+    return response.status_code in (400, 422) and any(name in response.text for name in CONTINUED)
 
 
 def _refusal(response: httpx.Response) -> AnnotationFailed:
