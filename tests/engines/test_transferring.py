@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assayd.domain.text import Alignment, Span
-from assayd.engines.transferring import highest, last_tokens, split
+from assayd.engines.transferring import averaged, highest, last_tokens, split
 
 TEXT = "abcdefghij"
 
@@ -26,6 +26,21 @@ def partitions(draw: st.DrawFn) -> Alignment:
 def test_the_worked_case_keeps_its_sum() -> None:
     """X1: cells (0,6,-1), (6,10,.5) over (0,3), (3,8), (8,10)."""
     assert split([-1, 0.5], cells(6, 10), cells(3, 8, 10)) == pytest.approx([-0.5, -0.25, 0.25])
+
+
+def test_the_worked_case_by_its_mean() -> None:
+    """X1 again, for values that are of each token and do not add up."""
+    assert averaged([-1, 0.5], cells(6, 10), cells(3, 8, 10)) == pytest.approx([-1, -0.4, 0.5])
+
+
+@given(source=partitions(), target=partitions(), data=st.data())
+def test_a_mean_lies_between(source: Alignment, target: Alignment, data: st.DataObject) -> None:
+    """No token gets more than the highest or less than the lowest value; the same tokens keep theirs."""
+    values = data.draw(st.lists(st.floats(-9, 9), min_size=len(source), max_size=len(source)))
+    found = averaged(values, source, target)
+    assert all(min(values) - 1e-9 <= value <= max(values) + 1e-9 for value in found)
+    own = zip(averaged(values, source, source), values, source.token_spans, strict=True)
+    assert all(mean == pytest.approx(value) for mean, value, span in own if span)
 
 
 @given(source=partitions(), target=partitions(), data=st.data())
@@ -61,6 +76,8 @@ def test_a_split_character_is_complete_with_its_last_token() -> None:
     assert last_tokens(whole, halves) == [1, 2]
     assert split([1.0, 2.0], whole, halves) == [0.5, 0.5, 2.0]
     assert split([1.0, 2.0, 4.0], halves, whole) == [3.0, 4.0]
+    assert averaged([1.0, 2.0], whole, halves) == [1.0, 1.0, 2.0]
+    assert averaged([1.0, 2.0, 4.0], halves, whole) == [1.5, 4.0]
     assert highest([1.0, 2.0], whole, halves) == [1.0, 0.0, 2.0]
     assert highest([1.0, 2.0, 4.0], halves, whole) == [2.0, 4.0]
 

@@ -1,5 +1,6 @@
 """What annotators ask of the world: narrow engine protocols named by verb, and a deadline that travels."""
 
+import math
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -148,11 +149,21 @@ class TokenStats:
     """One value per completion token, in nats.
 
     ``logprobs[j]`` is of token j under the distribution before it, ``entropies[j]`` of the distribution behind it.
+    ``averaged`` are probabilities, the mean over each token's characters, of a model that read tokens of its own:
+    there the log-probabilities are shares, and say nothing of how likely one token was.
     """
 
     logprobs: tuple[float, ...]
     entropies: tuple[float, ...]
     intake: Intake
+    averaged: tuple[float, ...] | None = None
+
+    @property
+    def probs(self) -> tuple[float, ...]:
+        """How likely each token was."""
+        if self.averaged is not None:
+            return self.averaged
+        return tuple(min(1.0, math.exp(logprob)) for logprob in self.logprobs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,17 @@ def split(values: Sequence[float], source: Alignment, target: Alignment) -> list
     return shares
 
 
+def averaged(values: Sequence[float], source: Alignment, target: Alignment) -> list[float]:
+    """For each token of ``target`` the mean over its characters of what ``source`` says of them.
+
+    A character that several tokens of ``source`` hold has their mean. A token without characters takes the value at
+    its place.
+    """
+    return [
+        sum(values[place] * share for place, share in _owners(span, source)) for span in target.token_spans
+    ]
+
+
 def highest(values: Sequence[float], source: Alignment, target: Alignment) -> list[float]:
     """For each token of ``target`` the highest value among the tokens of ``source`` that end in it, 0 where none.
 

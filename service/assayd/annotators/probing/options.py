@@ -37,7 +37,9 @@ class ProbeOptions:
     max_tokens: Annotated[int, Ge(1)] = 2000
     """Most tokens of the rewriter's prompt and the completion; more is `too_long`. Nothing is ever cut."""
     tokenizer_policy: TokenizerPolicy = TokenizerPolicy.REQUIRE_SAME
-    """`transfer` is an experiment: the rewriter reads tokens of its own, and log-probabilities are shared out."""
+    """`transfer` is an experiment: the rewriter reads tokens of its own.
+
+    A policy token's probability is then the mean over its characters; reference log-probabilities keep their sum."""
     alpha_ext: float = 1.0
     """Weight of the extrinsic reward, which goes to the last real token."""
     alpha_int: float = 1.0

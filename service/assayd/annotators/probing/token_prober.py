@@ -5,7 +5,6 @@ change are not. One prefill per rollout; nothing is generated.
 """
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -153,7 +152,7 @@ class TokenProber:
         self, completion: Completion, stats: TokenStats, branch: Branch
     ) -> tuple[Clipped, tuple[float, ...]]:
         options = self._options
-        probs = tuple(min(1.0, math.exp(logprob)) for logprob in stats.logprobs)
+        probs = stats.probs
         bounds = options.clip_correct if branch is Branch.CORRECT else options.clip_incorrect
         scored = _scored(completion, score_eos=options.score_eos)
         return clip(probs, scored, center=options.center, bounds=bounds), probs

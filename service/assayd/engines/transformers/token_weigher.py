@@ -14,7 +14,7 @@ from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Alignment
 from ...settings import EngineSettings
-from ..transferring import highest, split
+from ..transferring import averaged, highest, split
 from .entropies import LogitsHead, weigh
 from .forward import Backbone, Reader, probe_ids, refuse_late, tolerance
 from .loading import Loaded, load
@@ -70,8 +70,9 @@ class TokenWeigher:
     ) -> TokenStats:
         """Weigh a completion in one forward pass, in a batch with whatever else is waiting.
 
-        Where the model reads tokens of its own, log-probabilities are shared out by characters, their sum kept, and
-        a policy token takes the highest entropy of the tokens that end in it.
+        Where the model reads tokens of its own, log-probabilities are shared out by characters, their sum kept, a
+        policy token takes the highest entropy of the tokens that end in it, and its probability is the mean over its
+        characters.
         """
         refuse_late(deadline)
         reading = await asyncio.to_thread(self._renderer.render, prompt, completion, window)
@@ -121,7 +122,9 @@ def _brought_over(
     reading: Reading, own: Alignment, completion: Completion, logprobs: list[float], entropies: list[float]
 ) -> TokenStats:
     target, tokens = completion.alignment, reading.stop - reading.start
+    likely = [math.exp(logprob) for logprob in logprobs]
     shared, opened = split(logprobs[:tokens], own, target), highest(entropies[:tokens], own, target)
-    if reading.marker is not None:
-        shared[reading.marker], opened[reading.marker] = logprobs[tokens], entropies[tokens]
-    return TokenStats(tuple(shared), tuple(opened), reading.intake)
+    meant = averaged(likely[:tokens], own, target)
+    if (marker := reading.marker) is not None:
+        shared[marker], opened[marker], meant[marker] = logprobs[tokens], entropies[tokens], likely[tokens]
+    return TokenStats(tuple(shared), tuple(opened), reading.intake, tuple(meant))
