@@ -4,22 +4,24 @@ from dataclasses import dataclass, replace
 
 from ...domain.ports import Annotator, Deadline
 from ...domain.provenance import Usage
-from ...domain.rewriting import ProbeAnnotation, RewriteAnnotation
+from ...domain.rewriting import ProbeAnnotation, RewriteAnnotation, Tokenizes
 from ...domain.rollout import Rollout
 from ..options import Mode
 from .asking import RewritePrompts
+from .edits import content
 from .options import Row, Settled
 from .rows import record, rlmec_row, training_rows
 
 
 @dataclass(frozen=True, slots=True)
 class RowWriter:
-    """Writes rows with ``prompts``; ``prober`` makes the rewards of RLMEC rows."""
+    """Writes rows with ``prompts``; ``prober`` makes the rewards of RLMEC rows, which count the policy's tokens."""
 
     options: Settled
     mode: Mode
     prompts: RewritePrompts
     prober: Annotator[ProbeAnnotation] | None
+    tokenizer: Tokenizes
 
     async def with_rows(
         self, rollout: Rollout, annotation: RewriteAnnotation, deadline: Deadline
@@ -37,8 +39,15 @@ class RowWriter:
                 separator=self.options.step_split,
             )
             annotation = replace(annotation, training_rows=rows)
-        if Row.RLMEC in asked and self.prober is not None and annotation.verified:
+        paid = Row.RLMEC in asked and annotation.verified and annotation.correct is not None
+        if paid and self.prober is not None and await self._reads_back(rollout):
             known = replace(rollout, correct=annotation.correct)
             probe, usage = await self.prober.annotate(known, deadline=deadline)
             annotation = replace(annotation, rlmec_row=rlmec_row(rollout, annotation, probe))
         return annotation, usage
+
+    async def _reads_back(self, rollout: Rollout) -> bool:
+        """Whether the text gives the very tokens again: the paper's trainer reads rows as text and counts tokens."""
+        sent = content(rollout.completion)
+        read = await self.tokenizer.encode(sent.text)
+        return sent.token_spans == read.token_spans and sent.token_ids in (None, read.token_ids)

@@ -103,7 +103,10 @@ class RewriteOptions:
     max_edit_ratio: Annotated[float, Ge(0), Le(1)] | None = None
     """A rewrite that changes a larger share of the tokens fails: it is none of the minimum kind."""
     rows: tuple[Row, ...] = ()
-    """Training rows to send along: `record` (eight fields), `grm` (locate, rewrite, copy), `rlmec` (six fields)."""
+    """Training rows to send along: `record` (eight fields), `grm` (locate, rewrite, copy), `rlmec` (six fields).
+
+    Only verified rewrites have `grm` and `rlmec` rows. The latter need a rewriter that weighs tokens, a reference
+    policy, the policy's tokenizer, and a completion whose text reads back as its tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,12 +50,12 @@ class Rewriter:
         prober: Annotator[ProbeAnnotation] | None = None,
     ) -> None:
         settled = settle(options, method, mode, locate=prompts.locate, fix=prompts.fix)
-        _refuse_missing(settled, method, prompts, critic=critic, prober=prober)
+        _refuse_missing(settled, method, prompts, critic=critic, prober=prober, tokenizer=tokenizer)
         self._options, self._mode = settled, mode
         self._asker = Asker(engine, prompts, settled)
         self._examiner = Examiner(tokenizer, checker, settled.verify)
         self._critic = critic if method is Method.CRITIQUE else None
-        self._row_writer = RowWriter(settled, mode, row_prompts or prompts, prober)
+        self._row_writer = RowWriter(settled, mode, row_prompts or prompts, prober, tokenizer)
         self._recipe = Recipe(
             method=method.value,
             mode=mode.value,
@@ -180,7 +180,13 @@ class Rewriter:
 
 
 def _refuse_missing(
-    options: Settled, method: Method, prompts: RewritePrompts, *, critic: object, prober: object
+    options: Settled,
+    method: Method,
+    prompts: RewritePrompts,
+    *,
+    critic: object,
+    prober: object,
+    tokenizer: Tokenizes,
 ) -> None:
     for prompt in filter(None, (prompts.locate, prompts.fix)):
         if unknown := prompt.placeholders - PLACEHOLDERS:
@@ -193,3 +199,6 @@ def _refuse_missing(
             "`rlmec` rows need a rewriter that weighs tokens and a reference policy: the service has none"
         )
         raise Rejected(FailureKind.INVALID, detail, pointer="/options/rows")
+    if Row.RLMEC in options.rows and not tokenizer.is_policy:
+        detail = "`rlmec` rows have a number per token of the policy: name its `tokenizer`"
+        raise Rejected(FailureKind.INVALID, detail, pointer="/tokenizer")
