@@ -2,7 +2,7 @@
 
 from .client import Client
 from .errors import AssayError, CallRejected, ServiceUnreachable
-from .wire import Answer, Failed, Scored, Segment, SegmentScored, Span
+from .wire import Answer, Edit, Failed, Operation, Probed, Rewritten, Scored, Segment, SegmentScored, Span
 
 __version__ = "0.1.0"
 
@@ -11,7 +11,11 @@ __all__ = [
     "AssayError",
     "CallRejected",
     "Client",
+    "Edit",
     "Failed",
+    "Operation",
+    "Probed",
+    "Rewritten",
     "Scored",
     "Segment",
     "SegmentScored",

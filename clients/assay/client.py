@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import httpx
 
 from .errors import CallRejected, ServiceUnreachable
-from .wire import Answer, Scored, SegmentScored, read_segments, read_tokens
+from .wire import (
+    Answer,
+    Probed,
+    Rewritten,
+    Scored,
+    SegmentScored,
+    read_probes,
+    read_rewrites,
+    read_segments,
+    read_tokens,
+)
 
 # The service bounds its own work by timeout_s; the connection waits a little longer for the answer to travel.
 _TRAVEL_S = 5.0
@@ -19,22 +29,52 @@ class Client:
     def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
         self._http = httpx.Client(base_url=url)
 
+    @overload
     def score_token(
         self,
         rollouts: Sequence[Mapping[str, Any]],
         *,
         task: str,
+        method: Literal["critic"] = "critic",
         mode: str = "strict",
         tokenizer: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
         timeout_s: float = 60.0,
-    ) -> Answer[Scored]:
-        """One reward per token of each rollout's completion, by what a critic marked, or why there is none.
+    ) -> Answer[Scored]: ...
 
-        Raises ``CallRejected`` when the call as a whole is refused and ``ServiceUnreachable`` when nobody answers.
+    @overload
+    def score_token(
+        self,
+        rollouts: Sequence[Mapping[str, Any]],
+        *,
+        method: Literal["grm"],
+        mode: str = "strict",
+        tokenizer: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Answer[Probed]: ...
+
+    def score_token(
+        self,
+        rollouts: Sequence[Mapping[str, Any]],
+        *,
+        task: str | None = None,
+        method: Literal["critic", "grm"] = "critic",
+        mode: str = "strict",
+        tokenizer: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Answer[Scored] | Answer[Probed]:
+        """One reward per token of each rollout's completion, or why there is none.
+
+        Method ``critic`` pays by what a critic marked in a ``task``; ``grm`` by how likely a rewriter would have
+        written each token, and needs every rollout's ``reference``. Raises ``CallRejected`` when the call as a whole
+        is refused and ``ServiceUnreachable`` when nobody answers.
         """
-        body = _body(rollouts, mode, tokenizer, options, timeout_s, task=task)
-        return read_tokens(self._post("/score/token", body, timeout_s + _TRAVEL_S))
+        what = {"method": method} if task is None else {"method": method, "task": task}
+        body = _body(rollouts, mode, tokenizer, options, timeout_s, **what)
+        answer = self._post("/score/token", body, timeout_s + _TRAVEL_S)
+        return read_probes(answer) if method == "grm" else read_tokens(answer)
 
     def score_segment(
         self,
@@ -52,6 +92,25 @@ class Client:
         """
         body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method)
         return read_segments(self._post("/score/segment", body, timeout_s + _TRAVEL_S))
+
+    def rewrite(
+        self,
+        rollouts: Sequence[Mapping[str, Any]],
+        *,
+        method: str = "rewrite",
+        mode: str = "strict",
+        tokenizer: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
+        **critic: str,
+    ) -> Answer[Rewritten]:
+        """The smallest correction of each rollout's completion.
+
+        Method ``rewrite`` goes by every rollout's ``reference``; ``critique`` by the remarks of a critic, whose
+        ``task`` and ``rubric`` may be named. Raises like ``score_token``.
+        """
+        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method, **critic)
+        return read_rewrites(self._post("/rewrite", body, timeout_s + _TRAVEL_S))
 
     def close(self) -> None:
         """Let the connections go."""

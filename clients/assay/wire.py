@@ -66,6 +66,76 @@ class SegmentScored:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """One finite reward per completion token, by how likely a rewriter would have written it (``probs``).
+
+    ``branch`` is ``correct`` or ``incorrect``. ``ref_logprobs`` (nats) are the reference policy's, where the service
+    has one. ``end`` is what the end marker is worth that the completion came without: ``reward``, ``prob``.
+    """
+
+    id: str
+    rewards: tuple[float, ...]
+    intrinsic: tuple[float, ...]
+    offsets: tuple[tuple[int, int], ...]
+    probs: tuple[float, ...]
+    ref_logprobs: tuple[float, ...] | None
+    branch: str
+    all_zero: bool
+    end: Mapping[str, float] | None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Characters ``[start, end)`` of the completion, in tokens ``[token_start, token_end)``, and what comes instead."""
+
+    start: int
+    end: int
+    token_start: int
+    token_end: int
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``keep``, ``replace``, ``insert`` or ``delete``: places and texts of the token on both sides."""
+
+    op: str
+    source: int
+    target: int
+    source_text: str
+    target_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The smallest correction; ``edits`` applied together give ``rewritten``.
+
+    ``verified`` is None where the answer could not be compared. ``weights`` has one number per token of the rewrite
+    (``token_ids``, ``offsets``) and one for its end marker.
+    """
+
+    id: str
+    rewritten: str
+    error_step: int | None
+    verified: bool | None
+    correct: bool | None
+    edits: tuple[Edit, ...]
+    operations: tuple[Operation, ...]
+    edit_distance: int
+    edit_ratio: float
+    prefix_preserved: bool
+    weights: tuple[float, ...]
+    token_ids: tuple[int, ...] | None
+    offsets: tuple[tuple[int, int], ...]
+    critique: str
+    record: Mapping[str, Any] | None
+    training_rows: tuple[Mapping[str, str], ...]
+    rlmec_row: Mapping[str, Any] | None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A rollout that could not be judged. It has no rewards: mask it out, never count it as 0.0."""
 
@@ -93,6 +163,16 @@ def read_segments(body: Mapping[str, Any]) -> Answer[SegmentScored]:
     return _read(body, _segment_scored)
 
 
+def read_probes(body: Mapping[str, Any]) -> Answer[Probed]:
+    """The body of a 200 answer of ``/score/token`` by method ``grm``."""
+    return _read(body, _probed)
+
+
+def read_rewrites(body: Mapping[str, Any]) -> Answer[Rewritten]:
+    """The body of a 200 answer of ``/rewrite``."""
+    return _read(body, _rewritten)
+
+
 def _read(body: Mapping[str, Any], scored: Callable[[Mapping[str, Any]], S]) -> Answer[S]:
     results = (
         _failed(result) if result["status"] == "failed" else scored(result) for result in body["results"]
@@ -109,7 +189,7 @@ def _scored(result: Mapping[str, Any]) -> Scored:
         id=result["id"],
         rewards=tuple(result["rewards"]),
         intrinsic=tuple(result["intrinsic"]),
-        offsets=tuple((start, end) for start, end in result["offsets"]),
+        offsets=_offsets(result),
         spans=tuple(_span(span) for span in result["spans"]),
         critique=result["critique"],
         raw=result,
@@ -121,11 +201,57 @@ def _segment_scored(result: Mapping[str, Any]) -> SegmentScored:
         id=result["id"],
         rewards=tuple(result["rewards"]),
         intrinsic=tuple(result["intrinsic"]),
-        offsets=tuple((start, end) for start, end in result["offsets"]),
+        offsets=_offsets(result),
         segments=tuple(_segment(segment) for segment in result["segments"]),
         sequence_score=result["sequence_score"],
         raw=result,
     )
+
+
+def _probed(result: Mapping[str, Any]) -> Probed:
+    logprobs = result.get("ref_logprobs")
+    return Probed(
+        id=result["id"],
+        rewards=tuple(result["rewards"]),
+        intrinsic=tuple(result["intrinsic"]),
+        offsets=_offsets(result),
+        probs=tuple(result["probs"]),
+        ref_logprobs=None if logprobs is None else tuple(logprobs),
+        branch=result["branch"],
+        all_zero=result["all_zero"],
+        end=result.get("end"),
+        raw=result,
+    )
+
+
+def _rewritten(result: Mapping[str, Any]) -> Rewritten:
+    ids = result.get("token_ids")
+    return Rewritten(
+        id=result["id"],
+        rewritten=result["rewritten"],
+        error_step=result["error_step"],
+        verified=result["verified"],
+        correct=result["correct"],
+        edits=tuple(Edit(**{name: edit[name] for name in Edit.__slots__}) for edit in result["edits"]),
+        operations=tuple(
+            Operation(**{name: step[name] for name in Operation.__slots__}) for step in result["operations"]
+        ),
+        edit_distance=result["edit_distance"],
+        edit_ratio=result["edit_ratio"],
+        prefix_preserved=result["prefix_preserved"],
+        weights=tuple(result["weights"]),
+        token_ids=None if ids is None else tuple(ids),
+        offsets=_offsets(result),
+        critique=result["critique"],
+        record=result.get("record"),
+        training_rows=tuple(result.get("training_rows", ())),
+        rlmec_row=result.get("rlmec_row"),
+        raw=result,
+    )
+
+
+def _offsets(result: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in result["offsets"])
 
 
 def _segment(segment: Mapping[str, Any]) -> Segment:

@@ -73,3 +73,39 @@ def test_segments_arrive_typed(embedded: httpx.Client) -> None:
     )
     assert isinstance(failed, assay.Failed)
     assert failed.kind == "empty"
+
+
+def test_a_rewrite_arrives_typed(service: httpx.Client, critic: Any) -> None:
+    """A corrected rollout is ``Rewritten``; its edits, applied together, give the rewrite."""
+    critic.reply = lambda prompt: "[1]" if "The first error step is" in prompt else "A: 72"
+    text = "48 + 24 = 72\nA: 62"
+    item = {"id": "a", "prompt": "How many?", "completion": {"text": text}, "reference": "A: 72"}
+    with assay.Client(str(service.base_url)) as client:
+        answer = client.rewrite([item, {**item, "reference": None}], options={"rows": ["record", "grm"]})
+    rewritten, failed = answer.results
+    assert isinstance(rewritten, assay.Rewritten)
+    assert (rewritten.rewritten, rewritten.error_step, rewritten.verified) == ("48 + 24 = 72\nA: 72", 1, True)
+    for edit in reversed(rewritten.edits):
+        text = text[: edit.start] + edit.replacement + text[edit.end :]
+    assert text == rewritten.rewritten
+    changed = [step for step in rewritten.operations if step.op != "keep"]
+    assert rewritten.edit_distance == len(changed) == 1
+    assert len(rewritten.weights) == len(rewritten.offsets) + 1
+    assert rewritten.record is not None
+    assert rewritten.record["error_step"] == 1
+    assert [row["task"] for row in rewritten.training_rows] == ["locate", "rewrite"]
+    assert rewritten.rlmec_row is None
+    assert isinstance(failed, assay.Failed)
+    assert failed.kind == "invalid"
+
+
+def test_remarks_guide_a_rewrite(service: httpx.Client, critic: Any) -> None:
+    """Method ``critique`` takes the critic's task and rubric along."""
+    critic.reply = '{"remarks": []}'
+    item = {"id": "a", "prompt": "How many?", "completion": {"text": "All of them."}}
+    with assay.Client(str(service.base_url)) as client:
+        answer = client.rewrite([item], method="critique", task="remarks", rubric="Find slips.")
+    (rewritten,) = answer.results
+    assert isinstance(rewritten, assay.Rewritten)
+    assert (rewritten.rewritten, rewritten.critique) == ("All of them.", '{"remarks": []}')
+    assert answer.recipe["method"] == "critique"

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+import assay
+
 MODES = ("strict", "compat")
 ODDS = {
     ":": ("a", 0.95),
@@ -76,6 +78,19 @@ def test_g3_the_trainer_s_loss_from_what_the_service_sends(
         ratio = math.exp(own - reference)
         losses.append(-own * min(ratio * reward, min(max(ratio, 0.7), 1.3) * reward))
     assert losses == pytest.approx([0.52, -0.21, -0.135914, 0.294304], abs=1e-6)
+
+
+def test_the_client_reads_it(prober: httpx.Client, folder: str, letters: Any) -> None:
+    """``Probed`` holds what came over the wire, the end marker's worth beside it where the completion had none."""
+    item = {"prompt": "x:", "reference": "abc", "completion": {"token_ids": letters("abcdef", False)}}
+    with assay.Client(str(prober.base_url)) as client:
+        answer = client.score_token([{**item, "correct": False}], method="grm", tokenizer={"name": folder})
+    (result,) = answer.results
+    assert isinstance(result, assay.Probed)
+    assert result.rewards == result.intrinsic == pytest.approx(INCORRECT[:-1], abs=1e-5)
+    assert (result.branch, result.all_zero, len(result.ref_logprobs or ())) == ("incorrect", False, 6)
+    assert result.end is not None
+    assert result.end["reward"] == pytest.approx(INCORRECT[-1])
 
 
 def test_grm_refuses_to_guess(prober: httpx.Client, folder: str, letters: Any) -> None:
