@@ -26,6 +26,16 @@ def pocket_segments(out: Out, seed: Seed = 0) -> None:
     training("pocket_segments").train_pocket_segments(out, seed=seed)
 
 
+@app.command("pocket-rewriter")
+def pocket_rewriter(
+    out: Out,
+    seed: Seed = 0,
+    threads: Annotated[int, typer.Option(help="Threads to train with; they are a part of the result.")] = 2,
+) -> None:
+    """Make the embedded rewriter: generated corrections, and the training of `rewriter`."""
+    training("pocket_rewriter").train_pocket_rewriter(out, seed=seed, threads=threads)
+
+
 @app.command("segment-rm")
 def segment_rm(
     pairs: Annotated[
@@ -74,6 +84,64 @@ def segment_rm(
             max_length=max_length,
             max_prompt_length=max_prompt_length,
             dtype=dtype,
+            device=device,
+            save_steps=save_steps,
+            resume=not fresh,
+            seed=seed,
+        )
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command("rewriter")
+def rewriter(
+    rows: Annotated[
+        str,
+        typer.Argument(
+            help="JSONL of question, reference, prediction, correction, error_step (null: right)."
+        ),
+    ],
+    out: Out,
+    base: Annotated[str, typer.Option(help="Causal model to begin with: folder or hub name.")],
+    held_out: Annotated[
+        str, typer.Option(help="Share of the rows to measure on, or a file of its own.")
+    ] = "0.02",
+    epochs: float = 3.0,
+    batch_size: Annotated[int, typer.Option(help="Exercises a step; a row makes two.")] = 128,
+    micro_batch_size: Annotated[
+        int | None, typer.Option(help="Exercises a forward pass; all when absent.")
+    ] = None,
+    learning_rate: float = 2e-5,
+    optimizer: Annotated[str, typer.Option(help="adamw, or muon for small models from nothing.")] = "adamw",
+    max_length: Annotated[int, typer.Option(help="Most tokens of prompt and answer.")] = 2048,
+    dtype: Annotated[
+        str, typer.Option(help="float32, or bfloat16 to compute in mixed precision.")
+    ] = "float32",
+    saved_dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    activation_checkpointing: Annotated[
+        bool, typer.Option("--activation-checkpointing", help="Less memory for more time.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    save_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever lies in the folder.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Train a rewriter on corrections (RLMEC, 2401.06081); run it again to go on where it stopped."""
+    try:
+        training("rewriter").train_rewriter(
+            base=base,
+            rows=rows,
+            out=out,
+            held_out=_share(held_out),
+            epochs=epochs,
+            batch_size=batch_size,
+            micro_batch_size=micro_batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            max_length=max_length,
+            dtype=dtype,
+            saved_dtype=saved_dtype,
+            activation_checkpointing=activation_checkpointing,
             device=device,
             save_steps=save_steps,
             resume=not fresh,
