@@ -32,10 +32,16 @@ class WireOperation(msgspec.Struct, frozen=True):
 
 
 class Rewritten(msgspec.Struct, frozen=True, tag_field="status", tag="ok"):
-    """The smallest correction; `edits` applied together give `rewritten`.
+    """The smallest correction; `edits`, character spans of the completion, applied together give `rewritten`.
 
-    `weights` has one number per token of the rewrite, its end marker's last; `operations` are in the policy's tokens
-    unless `policy_tokens` is false. `verified` is null where the answer could not be compared.
+    `error_step` counts from 0; null where nothing was wrong or nobody looked. `verified`: the rewrite reaches the
+    reference's answer; null where that could not be told. `correct` is what is known of the completion itself.
+
+    `operations` are the shortest way from the tokens of the completion to those of the rewrite, one end marker
+    included, in the policy's tokens unless `policy_tokens` is false. `edit_distance` counts those that change
+    something, `edit_ratio` is their share of the longer side. `prefix_preserved`: what stands before the first wrong
+    step was kept byte by byte. `weights` has one number per token of the rewrite (`token_ids`, `offsets`), its end
+    marker's last. `located`, `reply` and `critique` are what the models said.
     """
 
     id: str
@@ -78,8 +84,10 @@ class WireEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Probed(msgspec.Struct, frozen=True, tag_field="status", tag="ok"):
-    """One reward per completion token, by how likely the rewriter would have written it.
+    """One reward per completion token, by how likely the rewriter would have written it (`probs`).
 
+    `ref_logprobs` (nats) are the reference policy's under its own prompt. `end` is what the end marker is worth that a
+    finished completion came without. `transferred`: the rewriter read tokens of its own, an experiment.
     `clipped_low` and `clipped_high` count tokens beyond the bounds of `branch`. `all_zero` warns that the paper's loss
     would divide by zero.
     """

@@ -64,6 +64,7 @@ class Rewriter:
             options=self._recorded(row_prompts or prompts),
             service_version=service_version,
             tokenizer=tokenizer.model,
+            other_models={} if self._critic is None else {"critic": self._critic.recipe.model},
             cacheable=self._asker.sampling(0).reproducible,
         )
 
