@@ -25,10 +25,12 @@ bench: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/segments.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/entropies.py
 
-# The embedded models on held-out generated items, through the service: the critic's spans, the segment model's ranking.
+# The embedded models on held-out generated items, through the service: the critic's spans, the segment model's ranking,
+# the rewriter's corrections.
 evaluate: .venv/installed
 	$(BIN)/python -m examples.evaluate
 	$(BIN)/python -m examples.evaluate_segments
+	$(BIN)/python -m examples.evaluate_rewrites
 
 # Rewrites the pinned contract; the diff is what callers will notice.
 openapi: .venv/installed
