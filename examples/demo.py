@@ -1,7 +1,8 @@
 """``make demo``: start the service on the embedded models, score sample rollouts over HTTP, show each token's reward.
 
 First the critic's: green tokens earned something, red ones cost something, grey ones were judged and found
-unremarkable. Then the same arithmetic and replies in segments, cut where a policy would be unsure.
+unremarkable. Then the same arithmetic and replies in segments, cut where a policy would be unsure. Last the smallest
+correction of a slip, and what it says about each token.
 """
 
 import json
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +24,8 @@ import assay
 
 ROLLOUTS = Path(__file__).with_name("rollouts.jsonl")
 SEGMENTED = ("right", "slip", "insult", "polite")
+CORRECTED = "slip"
+REFERENCE = "3 bags of 4 lanterns make 3 * 4 = 12 lanterns.\nWith the others there are 12 + 8 = 20.\nA: 20"
 START_WITHIN_S = 120.0
 
 
@@ -58,7 +61,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     sys.exit(f"the service was not ready within {START_WITHIN_S:.0f} s")
 
 
-def coloured(text: str, result: assay.Scored | assay.SegmentScored) -> Text:
+def coloured(text: str, result: assay.Scored | assay.SegmentScored | assay.Probed) -> Text:
     """The completion, each token in the colour of its reward."""
     shown = Text()
     end = 0
@@ -101,6 +104,42 @@ def show_segments(console: Console, rollout: dict, result: assay.SegmentScored |
         console.print(Text(f"  {numbers}: {segment.text!r}", style="red" if segment.reward < 0 else "green"))
 
 
+def edited(text: str, edits: Sequence[assay.Edit]) -> Text:
+    """The completion with what was struck out and what came instead."""
+    shown = Text()
+    done = 0
+    for edit in edits:
+        shown.append(text[done : edit.start])
+        shown.append(text[edit.start : edit.end], style="strike red")
+        shown.append(edit.replacement, style="bold green")
+        done = edit.end
+    return shown.append(text[done:])
+
+
+def show_rewrite(
+    console: Console,
+    text: str,
+    rewrite: assay.Rewritten | assay.Failed,
+    probe: assay.Probed | assay.Failed,
+) -> None:
+    """One correction, and the completion in the colours of what its tokens are worth by it."""
+    for failed in (rewrite, probe):
+        if isinstance(failed, assay.Failed):
+            console.print(Text(f"  not judged ({failed.kind}): {failed.detail}", style="yellow"))
+    if isinstance(rewrite, assay.Rewritten):
+        console.print(edited(text, rewrite.edits))
+        told = f"first wrong step {rewrite.error_step}, verified: {rewrite.verified}"
+        console.print(
+            Text(
+                f"  {told}, {rewrite.edit_distance} tokens changed ({rewrite.edit_ratio:.0%})", style="grey50"
+            )
+        )
+    if isinstance(probe, assay.Probed):
+        console.print(coloured(text, probe))
+        rewards = ", ".join(f"{round(reward, 2) + 0:g}" for reward in probe.rewards)
+        console.print(Text(f"  {len(probe.rewards)} tokens, rewards [{rewards}]", style="grey50"))
+
+
 def main() -> None:
     """Score every sample rollout and show it."""
     console = Console(force_terminal=True, width=110, highlight=False)
@@ -117,6 +156,11 @@ def main() -> None:
         console.rule(f"segments, scored by {answer.recipe['model']['name']}")
         for rollout, result in zip(paid, answer.results, strict=True):
             show_segments(console, rollout, result)
+        slip = next(rollout for rollout in rollouts if rollout["id"] == CORRECTED) | {"reference": REFERENCE}
+        rewrites = client.rewrite([slip])
+        (probe,) = client.score_token([slip], method="grm").results
+        console.rule(f"a correction, by {rewrites.recipe['model']['name']}")
+        show_rewrite(console, slip["completion"]["text"], rewrites.results[0], probe)
 
 
 if __name__ == "__main__":
