@@ -1,5 +1,6 @@
 """What stands behind ``/rewrite`` and method ``grm``: the rewriter, its prompts, and what checks final answers."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from .checkers import CHECKERS, open_checker
 from .domain.failure import FailureKind, Rejected
 from .domain.ports import Engine, Generates, WeighsTokens
 from .domain.rewriting import Checks, Tokenizes
+from .engines import POCKET_REWRITER
 from .hosting import open_engine, plays
 from .prompt_files import load_prompts
 from .settings import EngineName, RewriterSettings
@@ -41,12 +43,16 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True)
 class RewriteModels:
-    """Everything that makes rewriters and probers, loaded. ``weigher`` is None where the engine cannot weigh."""
+    """Everything that makes rewriters and probers, loaded.
+
+    ``weigher`` is None where the engine cannot weigh, ``card`` where nobody wrote down how the rewriter was made.
+    """
 
     generator: Generates
     weigher: WeighsTokens | None
     reference: WeighsTokens | None
     prompts: Prompts
+    card: Mapping[str, Any] | None
     checkers: Mapping[str, Checks]
 
     def rewriter(
@@ -100,7 +106,12 @@ class RewriteModels:
 
     def info(self) -> Mapping[str, Any]:
         """The models, as plain JSON values."""
-        return {use: asdict(engine.model) for use, engine in self.engines.items()}
+        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        asked, weighed = self.prompts.asked, self.prompts.weighed
+        named = {"locate": asked.locate, "fix": asked.fix, "weighed": weighed}
+        refs = {use: asdict(prompt.ref) for use, prompt in named.items() if prompt is not None}
+        described["rewriter"] |= {"card": self.card, "prompts": refs}
+        return described
 
     def _checker(self, mode: str) -> Checks:
         if mode not in self.checkers:
@@ -164,8 +175,16 @@ async def open_rewrite_models(settings: RewriterSettings) -> AsyncIterator[Rewri
             weigher=await opened(settings, "TokenWeigher") if weighs else None,
             reference=reference,
             prompts=_prompts(settings, getattr(generator, "card", None) or {}),
+            card=_card(settings, generator),
             checkers=checkers,
         )
+
+
+def _card(settings: RewriterSettings, generator: Any) -> Mapping[str, Any] | None:
+    if settings.engine is not EngineName.POCKET:
+        return getattr(generator, "card", None)
+    card: Mapping[str, Any] = json.loads((POCKET_REWRITER / "card.json").read_text(encoding="utf-8"))
+    return card
 
 
 def _prompts(settings: RewriterSettings, card: Mapping[str, Any]) -> Prompts:

@@ -58,6 +58,13 @@ def test_the_kept_lines_keep_their_white_space(rewrite: Rewriting) -> None:
     assert (compat["rewritten"], compat["prefix_preserved"]) == ("a = 1\n\nb = 2\nA: 72", False)
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("strict", "  48 / 2 = 24\n"), ("compat", "48 / 2 = 24\n")])
+def test_a_server_that_starts_anew_doubles_nothing(rewrite: Rewriting, mode: str, kept: str) -> None:
+    """The rewriter's server does not go on from the kept lines but repeats them."""
+    found = rewrite(WRONG, "[1]", f"{kept}48 + 24 = 72\nA: 72", reference="A: 72", mode=mode)
+    assert (found["rewritten"], found["verified"]) == (f"{kept}48 + 24 = 72\nA: 72", True)
+
+
 @pytest.mark.parametrize(
     ("answer", "verified"),
     [(": 72", True), ("The answer is: 72", True), ("72 dollars", True), ("72.00005", True), (r"\boxed{72}", True),

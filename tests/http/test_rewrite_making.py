@@ -66,7 +66,9 @@ def test_train_and_serve(tmp_path: Path, rows: Path, base: str, hosting: Any) ->
         assert paid["recipe"]["prompt"] == card["prompts"]["fix"]
         (result,) = paid["results"]
         assert (result["status"], len(result["rewards"]), result["branch"]) == ("ok", len(WRONG), "incorrect")
-        assert client.get("/info").json()["models"]["rewriter"]["name"] == str(model)
+        told = client.get("/info").json()["models"]["rewriter"]
+        assert (told["name"], told["card"]) == (str(model), card)
+        assert told["prompts"] == {**card["prompts"], "weighed": card["prompts"]["fix"]}
     card["prompts"]["fix"]["sha256"] = "sha256:0"
     (model / "assay.json").write_text(json.dumps(card))
     fake = {"engine": "fake"}

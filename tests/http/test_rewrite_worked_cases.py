@@ -110,6 +110,7 @@ G2 = [
     ("AAB", "AB", 1, [], []),
     ("AB", "ABCD", 2, [2, 3], [2, 3]),
     ("XYZ", "AB", 3, [0, 1], [0, 1]),
+    ("Soabcdef", "Sogf", 5, [2], [2]),  # She sold 24 / 2 = 12 clips -> She sold 48 clips
 ]
 
 

@@ -68,8 +68,9 @@ class WireRollout(Wire):
     extrinsic_reward: FiniteFloat | None = None
     """The environment's own reward; added to the last token, and what the gate looks at."""
     reference: str | None = None
-    """A known good answer, shown to critics whose prompt has a place for it."""
+    """A known good answer or solution: what rewriters go by, and critics whose prompt has a place for it."""
     correct: bool | None = None
+    """Whether the completion is right. Where it is not said, its final answer is compared with the reference's."""
     mask: tuple[Literal[0, 1] | bool, ...] | None = None
     """Which tokens the policy wrote; the others get 0.0."""
     entropies: tuple[Annotated[FiniteFloat, Field(ge=0)], ...] | None = None
