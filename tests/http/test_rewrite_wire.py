@@ -62,10 +62,10 @@ def test_weights_are_the_caller_s(rewrite: Callable[..., dict[str, Any]]) -> Non
 def checking(tmp_path_factory: pytest.TempPathFactory, hosting: Any) -> Iterator[httpx.Client]:
     """A service whose rewriter finds nothing wrong, with a hook of its owner's."""
     folder = tmp_path_factory.mktemp("hooks")
-    (folder / "assay_test_hook.py").write_text(HOOK)
+    (folder / "assay_http_hook.py").write_text(HOOK)
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(folder)
-        with hosting(rewriter={"engine": "fake", "check_hook": "assay_test_hook:ends_alike"}) as client:
+        with hosting(rewriter={"engine": "fake", "check_hook": "assay_http_hook:ends_alike"}) as client:
             yield client
 
 
@@ -73,7 +73,9 @@ def checked(client: httpx.Client, mode: str, text: str, reference: str, **verify
     """The result for a completion whose correctness only the check can tell."""
     item = {"prompt": "q", "reference": reference, "completion": {"text": text}}
     body = {"rollouts": [item], "options": {"verify": {"mode": mode, **verify}}}
-    result: dict[str, Any] = client.post("/rewrite", json=body).json()["results"][0]
+    answer = client.post("/rewrite", json=body).json()
+    assert answer["recipe"]["options"]["checked"].startswith(mode)
+    result: dict[str, Any] = answer["results"][0]
     return result
 
 
@@ -118,7 +120,17 @@ def test_a_hook_that_cannot_tell(checking: httpx.Client) -> None:
     assert (unsure["status"], unsure["verified"], unsure["correct"]) == ("ok", None, None)
     failed = checked(checking, "hook", "oh!", "oh!")
     assert failed["failure"]["kind"] == "internal"
-    assert "assay_test_hook:ends_alike raised RuntimeError" in failed["failure"]["detail"]
+    assert "assay_http_hook:ends_alike raised RuntimeError" in failed["failure"]["detail"]
+
+
+def test_the_recipe_names_the_hook(checking: httpx.Client) -> None:
+    """Another function is another recipe, so nothing that it said is remembered for this one."""
+    body = {
+        "rollouts": [{"reference": "7", "completion": {"text": "7"}}],
+        "options": {"verify": {"mode": "hook"}},
+    }
+    recipe = checking.post("/rewrite", json=body).json()["recipe"]
+    assert recipe["options"]["checked"] == "hook assay_http_hook:ends_alike"
 
 
 def test_a_service_without_a_hook(service: httpx.Client) -> None:

@@ -19,6 +19,7 @@ class HookChecker:
     """
 
     def __init__(self, target: str) -> None:
+        self.name = f"hook {target}"
         self._target = target
         self._function = _load(target)
 

@@ -37,6 +37,8 @@ _UNIT: Final = re.compile(
 class MathChecker:
     """Compares the final answers of two texts. One worker at most, which answers one question at a time."""
 
+    name = "math"
+
     def __init__(self, *, limit_s: float = LIMIT_S) -> None:
         self._limit_s = limit_s
         self._worker: Process | None = None

@@ -8,6 +8,8 @@ from .answers import final_answer
 class QaChecker:
     """Compares the final answers of two texts letter by letter."""
 
+    name = "qa"
+
     async def check(self, text: str, gold: str, *, tolerance: float, deadline: Deadline) -> Verdict:
         """``tolerance`` has no say: words are the same or not."""
         known, given = final_answer(gold), final_answer(text)

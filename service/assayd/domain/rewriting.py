@@ -135,6 +135,11 @@ class Verdict(StrEnum):
 class Checks(Protocol):
     """Compares the final answers of two solutions."""
 
+    @property
+    def name(self) -> str:
+        """What tells this way to compare from others: recipes hold it."""
+        ...
+
     async def check(self, text: str, gold: str, *, tolerance: float, deadline: Deadline) -> Verdict:
         """Whether ``text`` ends in the answer that ``gold``, a solution or a bare answer, ends in.
 

@@ -57,7 +57,7 @@ class TokenProber:
             mode=mode.value,
             model=engine.model,
             prompt=prompt.ref,
-            options={**asdict(options), "checked": checker is not None},
+            options={**asdict(options), "checked": None if checker is None else checker.name},
             service_version=service_version,
             tokenizer=tokenizer.model if tokenizer is not None and tokenizer.is_policy else None,
             other_models={} if self._reference is None else {"reference": self._reference.model},

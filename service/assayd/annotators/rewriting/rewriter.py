@@ -177,7 +177,9 @@ class Rewriter:
         prober = self._row_writer.prober if Row.RLMEC in self._options.rows else None
         recipes = {"critic": self._critic, "prober": prober}
         ids = {name: maker.recipe.id for name, maker in recipes.items() if maker is not None}
-        return {**asdict(self._options), **prompts, **ids, "checked": self._examiner.checker is not None}
+        checker = self._examiner.checker
+        named = {"checked": None if checker is None else checker.name}
+        return {**asdict(self._options), **prompts, **ids, **named}
 
 
 def _refuse_missing(
