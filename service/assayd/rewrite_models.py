@@ -10,7 +10,7 @@ from . import __version__
 from .annotators.options import Mode
 from .annotators.probing import ProbeOptions, TokenProber
 from .annotators.prompting import Prompt
-from .annotators.rewriting import Method, RewriteOptions, RewritePrompts, Rewriter
+from .annotators.rewriting import Method, RewriteOptions, RewritePrompts, Rewriter, Verify
 from .annotators.span_critic import SpanCritic
 from .checkers import CHECKERS, open_checker
 from .domain.failure import FailureKind, Rejected
@@ -64,7 +64,7 @@ class RewriteModels:
         critic: SpanCritic | None,
     ) -> Rewriter:
         """The rewriter of one call. Raises ``Rejected`` for options that do not go together or with the models."""
-        checker = None if options.verify is None else self._checker(options.verify.mode)
+        checker = self._checker(options.verify)
         return Rewriter(
             self.generator,
             self._asked(method),
@@ -80,7 +80,7 @@ class RewriteModels:
         )
 
     def prober(self, mode: Mode, options: ProbeOptions, tokenizer: Tokenizes) -> TokenProber:
-        """The prober of one call. Raises ``Rejected`` where the service has no model that weighs tokens."""
+        """The prober of one call. Raises ``Rejected`` where the service has no model that weighs tokens, or no hook."""
         if self.weigher is None:
             raise Rejected(
                 FailureKind.INVALID,
@@ -94,7 +94,7 @@ class RewriteModels:
             mode=mode,
             service_version=__version__,
             tokenizer=tokenizer,
-            checker=self.checkers["math"],
+            checker=self._checker(options.verify),
             reference=self.reference,
         )
 
@@ -113,14 +113,16 @@ class RewriteModels:
         described["rewriter"] |= {"card": self.card, "prompts": refs}
         return described
 
-    def _checker(self, mode: str) -> Checks:
-        if mode not in self.checkers:
+    def _checker(self, verify: Verify | None) -> Checks | None:
+        if verify is None:
+            return None
+        if verify.mode not in self.checkers:
             raise Rejected(
                 FailureKind.INVALID,
                 "this service has no hook: set ASSAY_REWRITER__CHECK_HOOK to module:function",
                 pointer="/options/verify/mode",
             )
-        return self.checkers[mode]
+        return self.checkers[verify.mode]
 
     def _asked(self, method: Method) -> RewritePrompts:
         if method is not Method.CRITIQUE:

@@ -123,6 +123,32 @@ def test_a_hook_that_cannot_tell(checking: httpx.Client) -> None:
     assert "assay_http_hook:ends_alike raised RuntimeError" in failed["failure"]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("verify", "text", "branch"),
+    [
+        ({"mode": "qa"}, "Paris", "correct"),
+        ({"mode": "qa"}, "Lyon", "incorrect"),
+        ({"mode": "hook"}, "is", "correct"),
+    ],
+)
+def test_the_same_checks_decide_the_branch(
+    checking: httpx.Client, verify: dict[str, str], text: str, branch: str
+) -> None:
+    """Method grm compares answers as it is asked to."""
+    item = {"prompt": "q", "reference": "paris", "completion": {"text": text}}
+    body = {"method": "grm", "rollouts": [item], "options": {"verify": verify}}
+    (result,) = checking.post("/score/token", json=body).json()["results"]
+    assert (result["status"], result["branch"]) == ("ok", branch)
+
+
+def test_without_a_check_the_caller_has_to_know(checking: httpx.Client) -> None:
+    """Nobody compares the answers, and nothing is guessed."""
+    item = {"prompt": "q", "reference": "A: 7", "completion": {"text": "A: 7"}}
+    body = {"method": "grm", "rollouts": [item, {**item, "correct": True}], "options": {"verify": None}}
+    unknown, known = checking.post("/score/token", json=body).json()["results"]
+    assert (unknown["failure"]["kind"], known["branch"]) == ("invalid", "correct")
+
+
 def test_the_recipe_names_the_hook(checking: httpx.Client) -> None:
     """Another function is another recipe, so nothing that it said is remembered for this one."""
     body = {

@@ -1,6 +1,6 @@
 """Every choice a caller has over ``/score/token`` by method ``grm`` (papers.md 5.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final
 
 from annotated_types import Ge, Le
@@ -8,6 +8,7 @@ from annotated_types import Ge, Le
 from ...domain.failure import FailureKind, Rejected
 from ...domain.ports import Window
 from ..options import OnError
+from ..rewriting.options import Verify
 from ..segment_options import TokenizerPolicy
 
 METHOD: Final = "grm"
@@ -30,6 +31,8 @@ class ProbeOptions:
     """Bounds of a token's reward in a solution that is right."""
     clip_incorrect: tuple[float, float] = (-0.1, 0.0)
     """Bounds of a token's reward in a solution that is wrong."""
+    verify: Verify | None = field(default_factory=Verify)
+    """How the answer is compared where a rollout does not say `correct`; null: it has to say so."""
     score_eos: bool = True
     """Reward the end marker too; a truncated completion has none."""
     return_ref_logprobs: bool = True

@@ -22,8 +22,6 @@ from ..scoring import combine, is_masked, last_real_token
 from .options import METHOD, ProbeOptions, check
 from .rewards import Clipped, clip
 
-TOLERANCE = 1e-4
-
 
 class TokenProber:
     """Pays the tokens of one completion.
@@ -122,9 +120,10 @@ class TokenProber:
                 FailureKind.INVALID,
                 "method `grm` needs the rollout's `reference`: its model reads a right solution",
             )
-        if correct is None and self._checker is not None:
+        verify = self._options.verify
+        if correct is None and self._checker is not None and verify is not None:
             verdict = await self._checker.check(
-                rollout.completion.text, reference, tolerance=TOLERANCE, deadline=deadline
+                rollout.completion.text, reference, tolerance=verify.tol, deadline=deadline
             )
             correct = None if verdict is Verdict.UNREADABLE else verdict is Verdict.RIGHT
         if correct is None:
