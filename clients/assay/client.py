@@ -71,8 +71,7 @@ class Client:
         written each token, and needs every rollout's ``reference``. Raises ``CallRejected`` when the call as a whole
         is refused and ``ServiceUnreachable`` when nobody answers.
         """
-        what = {"method": method} if task is None else {"method": method, "task": task}
-        body = _body(rollouts, mode, tokenizer, options, timeout_s, **what)
+        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method, task=task)
         answer = self._post("/score/token", body, timeout_s + _TRAVEL_S)
         return read_probes(answer) if method == "grm" else read_tokens(answer)
 
@@ -98,18 +97,19 @@ class Client:
         rollouts: Sequence[Mapping[str, Any]],
         *,
         method: str = "rewrite",
+        task: str | None = None,
+        rubric: str | None = None,
         mode: str = "strict",
         tokenizer: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
         timeout_s: float = 60.0,
-        **critic: str,
     ) -> Answer[Rewritten]:
         """The smallest correction of each rollout's completion.
 
         Method ``rewrite`` goes by every rollout's ``reference``; ``critique`` by the remarks of a critic, whose
         ``task`` and ``rubric`` may be named. Raises like ``score_token``.
         """
-        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method, **critic)
+        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method, task=task, rubric=rubric)
         return read_rewrites(self._post("/rewrite", body, timeout_s + _TRAVEL_S))
 
     def close(self) -> None:
@@ -144,15 +144,16 @@ def _body(
     tokenizer: Mapping[str, str] | None,
     options: Mapping[str, Any] | None,
     timeout_s: float,
-    **what: str,
+    **what: str | None,
 ) -> dict[str, Any]:
+    """The request; ``what`` is left out where it is None."""
     return {
         "mode": mode,
         "tokenizer": tokenizer,
         "rollouts": list(rollouts),
         "options": dict(options or {}),
         "timeout_s": timeout_s,
-        **what,
+        **{name: value for name, value in what.items() if value is not None},
     }
 
 
