@@ -64,8 +64,8 @@ def verdict(rollout: dict, result: assay.Rewritten | assay.Failed) -> str:
     """What became of one rollout."""
     if isinstance(result, assay.Failed):
         return f"failed: {result.kind}"
-    if result.rewritten == rollout["completion"]["text"]:
-        return "left as it was"
+    if result.verified is False and result.rewritten == rollout["completion"]["text"]:
+        return "ok, not verified: left as it was"
     return {True: "ok, verified", False: "ok, not verified", None: "ok, answer not comparable"}[
         result.verified
     ]
