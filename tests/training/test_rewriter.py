@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from assay_training.corpora.items import Split
 from assay_training.corpora.rewrites import arithmetic_rewrites, write_rewrites
 from assay_training.rewriter import train_rewriter
-from assay_training.rewriter.asking import Asking, Task
+from assay_training.rewriter.asking import Asking, Task, found_in
 from assay_training.rewriter.correcting import Corrector
 from assay_training.rewriter.examples import make_examples
 from assay_training.rewriter.held_out import measure, split
@@ -28,7 +29,9 @@ from assay_training.rewriter.rows import Row, read_rows
 from assay_training.rewriter.trainer import NOT_LEARNED, answer_losses, as_dataset, collate
 from assay_training.segment_rm.models import load_tokenizer
 from assay_training.segment_rm.optimizers import OptimizerName
-from assayd.annotators.rewriting.labels import Finding
+from assayd.annotators.reading import Reply
+from assayd.annotators.rewriting.labels import Finding, read_label
+from assayd.annotators.rewriting.lines import split_steps
 
 END, PAD = "<|end|>", "<|pad|>"
 CHAT = (
@@ -102,6 +105,8 @@ def _line(**changes: object) -> str:
         (_line(error_step=None), "has to be the prediction itself"),
         (_line(correction="a\nb"), "has to differ"),
         (_line(correction="x\nc"), "changes what stands before"),
+        (_line(reasoning=7), "reasoning must be a text"),
+        (_line(reasoning="so </think> it"), "without </think>"),
     ],
 )
 def test_a_bad_row_is_refused_by_its_line(tmp_path: Path, line: str, why: str) -> None:
@@ -132,6 +137,15 @@ def test_the_exercises_are_those_of_the_paper() -> None:
     assert wrong == {Task.LOCATE: "The first error step is [0]", Task.FIX: WRONG.correction}
     right = {task: answer for task, _, answer in GRM.exercises(RIGHT)}
     assert right == {Task.LOCATE: "correct", Task.FIX: RIGHT.prediction}
+
+
+@pytest.mark.parametrize("row", [WRONG, RIGHT])
+def test_the_reasoning_stands_before_the_label_and_is_not_read_as_one(row: Row) -> None:
+    """Whatever it says of steps and of being correct, the service reads the same label with it as without."""
+    plain, steps = found_in(row), len(split_steps(row.prediction, "\n"))
+    thought = found_in(replace(row, reasoning="[0] correct? The first error step is [9]\n[1] is wrong"))
+    assert thought.endswith(f"</think>\n{plain}")
+    assert read_label(Reply(thought, steps=steps), base=0) == read_label(Reply(plain, steps=steps), base=0)
 
 
 def test_steps_are_shown_with_the_numbers_of_their_lines() -> None:

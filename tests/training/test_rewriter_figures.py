@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+import assayd
 from assay_training.corpora.items import GoldSpan, Label
 from assay_training.corpora.rewrites import Rewrite
-from assay_training.mixture import corpus_texts
-from assay_training.pocket_model import new_model, save_weights
-from assay_training.pocket_policy import CHAT_TEMPLATE
-from assay_training.pocket_prompt import END, PAD
-from assay_training.pocket_rewriter import Size, train_pocket_rewriter
+from assay_training.pocket_rewriter import Phase, Size, train_pocket_rewriter
 from assay_training.pocket_rewriter_card import FIX, LOCATE
+from assay_training.pocket_rewriter_courses import COPYING, CORRECTING
 from assay_training.pocket_rewriter_figures import (
     Weighed,
     edit_ratio,
@@ -24,7 +23,6 @@ from assay_training.pocket_rewriter_figures import (
     token_figures,
     weigh,
 )
-from assay_training.pocket_tokenizer import save_tokenizer, token_id, train_tokenizer
 from assay_training.rewriter.asking import Asking, Task
 from assay_training.rewriter.correcting import Corrector
 from assay_training.segment_rm.models import load_tokenizer
@@ -32,27 +30,27 @@ from assay_training.segment_rm.models import load_tokenizer
 ASKING = Asking.by_name(LOCATE, FIX)
 
 
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like that of the embedded entropy model, of random weights."""
-    folder = tmp_path_factory.mktemp("policy")
-    tokenizer: Tokenizer = train_tokenizer(corpus_texts(0, 50))
-    save_tokenizer(tokenizer, folder, chat_template=CHAT_TEMPLATE)
-    torch.manual_seed(0)
-    ends = {"end": token_id(tokenizer, END), "pad": token_id(tokenizer, PAD)}
-    save_weights(new_model(tokenizer.get_vocab_size(), **ends), folder)
-    return folder
+SMALL = Size(
+    phases=(
+        Phase("copying", COPYING, steps=2, peak_rate=1e-3, decay_share=0.5),
+        Phase("correcting", CORRECTING, steps=3, peak_rate=1e-3, decay_share=0.5, disguised=True),
+    ),
+    rows=12,
+    glance_rows=4,
+    held_out_rows=4,
+    batch_size=8,
+)
 
 
 @pytest.fixture(scope="module")
-def made(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole making in small."""
     out = tmp_path_factory.mktemp("made")
-    train_pocket_rewriter(out, size=Size(rows=12, held_out_rows=4, batch_size=8), threads=1, policy=policy)
+    train_pocket_rewriter(out, size=SMALL)
     return out
 
 
-def test_the_whole_making_in_small(made: Path, policy: Path) -> None:
+def test_the_whole_making_in_small(made: Path) -> None:
     """A folder that transformers loads, without a chat template, with both cards and weights below 6 MB."""
     folder = made / "rewriter"
     assert sum(file.stat().st_size for file in folder.iterdir()) < 6e6
@@ -67,6 +65,19 @@ def test_the_whole_making_in_small(made: Path, policy: Path) -> None:
     for shares in (card["held_out"], card["held_out_attacked"]):
         assert shares["solutions"] == 4
         assert all(0 <= value <= 1 for name, value in shares.items() if name != "solutions")
+
+
+def test_each_phase_moves_the_weights(made: Path) -> None:
+    """Neither the critic it began as nor its base is what is served."""
+    critic = Path(assayd.__file__).parent / "pocket" / "critic"
+    first, base, last = (
+        load_file(folder / "model.safetensors") for folder in (critic, made / "base", made / "rewriter")
+    )
+    assert first.keys() == base.keys() == last.keys()
+    name = "model.layers.2.mlp.up_proj.weight"
+    assert not torch.equal(first[name], base[name])
+    assert not torch.equal(base[name], last[name])
+    assert last[name].dtype == torch.float16
 
 
 def test_a_token_is_weighed_as_it_is_alone(made: Path) -> None:
@@ -96,7 +107,7 @@ def test_rewards_are_those_of_worked_case_g1() -> None:
 def _rewrite() -> Rewrite:
     """The result 5 of the first line is planted, the second line follows from it."""
     error = GoldSpan(8, 9, Label.WRONG)
-    return Rewrite("arithmetic", "q", "r", "1 + 1 = 5\nA: 5", "1 + 1 = 2\nA: 2", 0, error, attacked=False)
+    return Rewrite("arithmetic", "q", "r", "1 + 1 = 5\nA: 5", "1 + 1 = 2\nA: 2", 0, error, "", attacked=False)
 
 
 @pytest.mark.parametrize(

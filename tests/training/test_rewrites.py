@@ -14,6 +14,7 @@ from assay_training.corpora.problems import evaluate
 from assay_training.corpora.rewrites import Rewrite, arithmetic_rewrites, write_rewrites
 from assay_training.corpora.words import NAMES, OBJECTS
 from assay_training.rewriter.rows import read_rows
+from assayd.annotators.rewriting.lines import labelled
 
 _EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (?:\$?<<\d+[-+*/]\d+=\d+>>)?(\d+)")
 both_splits = pytest.mark.parametrize("split", list(Split))
@@ -77,6 +78,26 @@ def test_the_reference_tells_every_step_in_another_sentence(split: Split) -> Non
         assert all(own != its for own, its in zip(mine, other, strict=True))
 
 
+@both_splits
+def test_the_reasoning_quotes_each_line_and_the_right_one_up_to_the_error(split: Split) -> None:
+    """Labels are those that the service shows; a claim stands in its line, and only the last one is wrong."""
+    for row in _rows(split, right=0.3):
+        found = row.reasoning.split("\n")
+        shown = labelled(row.prediction, "\n", 0).split("\n")
+        assert len(found) == (len(shown) if row.error_step is None else row.error_step + 1)
+        for at, (said, line) in enumerate(zip(found, shown, strict=False)):
+            label, _, rest = said.partition(" ")
+            assert line.startswith(label)
+            if rest == "none":
+                continue
+            claim, right, verdict = rest.split(" | ")
+            assert verdict == ("wrong" if at == row.error_step else "correct")
+            assert (claim.strip('"') == right) == (verdict == "correct")
+            numbers = iter(re.findall(r"\d+", line[len(label) :]))
+            assert all(number in numbers for number in re.findall(r"\d+", claim))
+            assert right in row.reference or "<<" in row.reference
+
+
 def test_all_kinds_of_errors_are_planted_and_right_ones_are_copied() -> None:
     """About the share that was asked for has nothing to correct; the others fall into all kinds."""
     rows = _rows(Split.TRAIN, 400, right=0.25)
@@ -113,9 +134,10 @@ def test_the_same_seed_gives_the_same_rows() -> None:
 
 
 def test_rows_are_written_as_the_training_reads_them(tmp_path: Path) -> None:
-    """Question, reference, prediction, correction and step come back as they were."""
+    """Question, reference, prediction, correction, step and reasoning come back as they were."""
     rows = _rows(Split.TRAIN, 40, right=0.3)
     write_rewrites(tmp_path / "rows.jsonl", rows)
     assert [astuple(row) for row in read_rows(tmp_path / "rows.jsonl")] == [
-        (row.prompt, row.reference, row.prediction, row.correction, row.error_step) for row in rows
+        (row.prompt, row.reference, row.prediction, row.correction, row.error_step, row.reasoning)
+        for row in rows
     ]

@@ -39,11 +39,19 @@ class Stage:
     toxicity: float
 
 
+class Lasts(Protocol):
+    """Shares of some sources, as fields of their names, until this part of the course (0 to 1) is done."""
+
+    @property
+    def until(self) -> float:
+        """The part of the course at which it ends."""
+
+
 class Teaches(Protocol):
     """What there is to learn: sources by name, and their shares (fields of the same names) by stage."""
 
     @property
-    def stages(self) -> Sequence[Stage]:
+    def stages(self) -> Sequence[Lasts]:
         """In their order; the last is until 1."""
 
     def sources(self, seed: int | str) -> Mapping[str, Iterator[Example]]:
@@ -126,7 +134,7 @@ class Mixture:
         self._stages = course.stages
         self._sources = course.sources(seed)
         self._ready: list[list[tuple[list[int], list[int]]]] = []
-        self._stage = course.stages[0]
+        self._stage: Lasts = course.stages[0]
 
     def batch(self, progress: float) -> Batch:
         """The next batch at this part of the training."""
@@ -137,7 +145,7 @@ class Mixture:
             self._ready = self._fill(stage)
         return self._pad(self._ready.pop())
 
-    def _fill(self, stage: Stage) -> list[list[tuple[list[int], list[int]]]]:
+    def _fill(self, stage: Lasts) -> list[list[tuple[list[int], list[int]]]]:
         weights = [getattr(stage, name) for name in self._sources]
         names = self._random.choices(list(self._sources), weights=weights, k=_POOL)
         encoded = sorted(self._encode([next(self._sources[name]) for name in names]), key=_length)

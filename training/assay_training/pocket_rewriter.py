@@ -1,81 +1,126 @@
-"""Make the embedded rewriter: generated corrections, and the training of `assayd train rewriter`, on a CPU."""
+"""Make the embedded rewriter from the embedded critic, which quotes texts already, on a CPU.
+
+Courses in the fast loop teach it to copy and to correct; the function behind `assayd train rewriter` finishes it on
+rows of a file.
+"""
 
 import shutil
+import time
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import torch
 from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
 
 from .corpora.items import Split
 from .corpora.rewrites import arithmetic_rewrites, write_rewrites
+from .pocket_card import Making
+from .pocket_fit import Plan, fit
 from .pocket_rewriter_card import FIX, LOCATE, write_rewriter_card
+from .pocket_rewriter_courses import (
+    COPYING,
+    CORRECTING,
+    RIGHT,
+    WIDENING,
+    RewriterCourse,
+    Shares,
+    plain_pieces,
+    training_rewrites,
+)
 from .pocket_rewriter_figures import HELD_OUT_SEED
 from .pocket_tokenizer import save_tokenizer
 from .rewriter import train_rewriter
+from .rewriter.asking import Asking
 
-SHORT = 0.35
-"""Share of the rows with one or two steps: of few candidates the wrong one is found sooner."""
-RIGHT = 0.2
-ATTACKED = 0.12
-STRANGE = 0.25
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One course in the fast loop and how it is paced; the name begins its stream of random numbers."""
+
+    name: str
+    stages: tuple[Shares, ...]
+    steps: int
+    peak_rate: float
+    decay_share: float
+    disguised: bool = False
+
+
+PHASES = (
+    Phase("copying", COPYING, steps=400, peak_rate=3e-3, decay_share=0.2),
+    Phase("correcting", CORRECTING, steps=2000, peak_rate=2.5e-3, decay_share=0.6),
+    Phase("widening", WIDENING, steps=700, peak_rate=2e-3, decay_share=0.7, disguised=True),
+)
+
+WORDS = (None, None, 5, 15)
+"""In half of the last rows a few words make all the sentences, so that these begin alike and go on differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is done; the card is measured on the held-out rows."""
+    """How much is done. The last part trains on `rows`; the card is measured on `held_out_rows`."""
 
-    rows: int = 16_000
-    held_out_rows: int = 1000
+    phases: tuple[Phase, ...] = PHASES
+    rows: int = 2400
     batch_size: int = 16
-    peak_rate: float = 2e-3
+    last_rate: float = 6e-4
+    glance_rows: int = 100
+    held_out_rows: int = 1000
 
 
-def train_pocket_rewriter(
-    out: Path, *, seed: int = 0, threads: int = 2, size: Size = Size(), policy: Path | None = None
-) -> None:
+def train_pocket_rewriter(out: Path, *, seed: int = 0, workers: int = 1, size: Size = Size()) -> None:
     """Train the rewriter and write it to `out/rewriter`, its base and the rows beside it.
 
-    It begins as the embedded entropy model (or as that of another folder), which writes right solutions already, and
-    is trained by the function behind `assayd train rewriter`.
+    The same seed and workers give the same weights on the same kind of machine.
     """
-    base, rewriter = out / "base", out / "rewriter"
-    _write_base(policy or Path(str(files("assayd"))) / "pocket" / "entropy", base)
-    _write_rows(out, seed, size)
-    train_rewriter(
-        base=base,
+    started = time.monotonic()
+    write_base(out / "base", seed=seed, workers=workers, phases=size.phases)
+    card = finish(out, seed=seed, size=size)
+    steps = sum(phase.steps for phase in size.phases) + int(card["steps"])
+    making = Making(seed, steps, workers, time.monotonic() - started)
+    write_rewriter_card(out / "rewriter", making, rows=size.held_out_rows)
+
+
+def write_base(base: Path, *, seed: int, workers: int, phases: tuple[Phase, ...]) -> None:
+    """The embedded critic after the courses of the fast loop; each begins from the weights that are saved there."""
+    critic = Path(str(files("assayd"))) / "pocket" / "critic"
+    base.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        shutil.copyfile(critic / name, base / name)
+    tokenizer = Tokenizer.from_file(str(critic / "tokenizer.json"))
+    save_tokenizer(tokenizer, base)
+    for phase in phases:
+        course = RewriterCourse(
+            phase.stages, plain_pieces(tokenizer), Asking.by_name(LOCATE, FIX), phase.disguised
+        )
+        stream = f"rewriter {phase.name} {seed}"
+        plan = Plan(base, stream, course, phase.steps, workers, phase.peak_rate, phase.decay_share)
+        fit(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32), tokenizer, plan)
+
+
+def finish(out: Path, *, seed: int, size: Size) -> dict[str, Any]:
+    """Train `out/base` on rows and write it to `out/rewriter`; its card is returned."""
+    pieces = plain_pieces(Tokenizer.from_file(str(out / "base" / "tokenizer.json")))
+    rewrites = training_rewrites(f"rows {seed}", (2, 5), pieces, WORDS)
+    write_rewrites(out / "rows.jsonl", islice(rewrites, size.rows))
+    held_out = arithmetic_rewrites(HELD_OUT_SEED, Split.HELD_OUT, right=RIGHT)
+    write_rewrites(out / "held_out.jsonl", islice(held_out, size.glance_rows))
+    return train_rewriter(
+        base=out / "base",
         rows=out / "rows.jsonl",
-        out=rewriter,
+        out=out / "rewriter",
         locate_prompt=LOCATE,
         fix_prompt=FIX,
         held_out=out / "held_out.jsonl",
         epochs=1.0,
         batch_size=size.batch_size,
-        learning_rate=size.peak_rate,
+        learning_rate=size.last_rate,
         optimizer="muon",
         saved_dtype="float16",
-        threads=threads,
+        threads=1,
         seed=seed,
         device="cpu",
     )
-    write_rewriter_card(rewriter, rows=size.held_out_rows)
-
-
-def _write_base(policy: Path, base: Path) -> None:
-    """The policy without its chat template: a rewriter sees its prompts as they are."""
-    base.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "generation_config.json", "model.safetensors"):
-        shutil.copyfile(policy / name, base / name)
-    save_tokenizer(Tokenizer.from_file(str(policy / "tokenizer.json")), base)
-
-
-def _write_rows(out: Path, seed: int, size: Size) -> None:
-    short, full = (
-        arithmetic_rewrites(seed, Split.TRAIN, steps=steps, right=RIGHT, attacked=ATTACKED, strange=STRANGE)
-        for steps in ((1, 2), (2, 5))
-    )
-    few = round(SHORT * size.rows)
-    write_rewrites(out / "rows.jsonl", chain(islice(short, few), islice(full, size.rows - few)))
-    held_out = arithmetic_rewrites(HELD_OUT_SEED, Split.HELD_OUT, right=RIGHT)
-    write_rewrites(out / "held_out.jsonl", islice(held_out, size.held_out_rows))

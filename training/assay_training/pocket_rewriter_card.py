@@ -7,15 +7,15 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from .corpora.problems import LARGEST
-from .pocket_card import shape
+from .pocket_card import Making, shape
 from .pocket_model import parameter_count
 from .pocket_rewriter_figures import held_out_rewrites, rewriter_figures, row_of
 from .rewriter.asking import Asking
 from .rewriter.correcting import Corrector
 from .segment_figures import share
-from .segment_rm.card import read_card
 
 NAME = "assay-pocket-rewriter"
+BEGAN_AS = "assay-pocket-critic"
 VERSION = "1"
 LOCATE, FIX = "pocket/rewrite/locate", "pocket/rewrite/fix"
 DOMAIN = (
@@ -26,9 +26,12 @@ LIMITS = (
     "It shows the machinery on generated text and corrects no real work: name a real model for that.",
     f"Whole numbers from 1 to {LARGEST} in digits, one operation a step, two to five steps, each number of the "
     "question used once and in its order; the reference takes the same steps as the prediction.",
+    "It goes by the reference and does not read the question: a wrong reference is followed.",
     "It mends wrong results, copied and carried numbers, the final `A: n`, and what follows from them. It does not "
     "notice a wrong operation or a missing step.",
     "It was trained against orders inside the prediction; that is no proof against others.",
+    "It names the wrong step behind a chain of quotes in `<think>`, which compat mode takes for the label as the "
+    "released code would: use strict mode.",
     "English only. It reads 2,048 tokens, prompt and answer. No chat template: it sees the prompts in "
     "`prompts/pocket/rewrite` and nothing else.",
 )
@@ -42,12 +45,11 @@ MEASURED = (
 )
 
 
-def write_rewriter_card(directory: Path, *, rows: int = 1000) -> None:
+def write_rewriter_card(directory: Path, making: Making, *, rows: int = 1000) -> None:
     """Measure the saved weights on held-out solutions, plain and attacked, and write `card.json`."""
     model = LlamaForCausalLM.from_pretrained(directory, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(directory)
     corrector = Corrector(model, tokenizer, Asking.by_name(LOCATE, FIX))
-    made = read_card(directory) or {}
     card = {
         "name": NAME,
         "version": VERSION,
@@ -55,19 +57,20 @@ def write_rewriter_card(directory: Path, *, rows: int = 1000) -> None:
         "limits": list(LIMITS),
         "architecture": shape(model.config),
         "parameters": parameter_count(model),
-        "base": made.get("base"),
-        "seed": made.get("seed"),
-        "steps": made.get("steps"),
-        "training_time_s": made.get("training_time_s"),
+        "began_as": BEGAN_AS,
+        "seed": making.seed,
+        "steps": making.steps,
+        "workers": making.workers,
+        "training_time_s": round(making.training_time_s),
         "measured": MEASURED,
-        "held_out": _figures(corrector, rows, attacked=0.0),
-        "held_out_attacked": _figures(corrector, rows, attacked=1.0),
+        "held_out": figures_of(corrector, rows, attacked=0.0),
+        "held_out_attacked": figures_of(corrector, rows, attacked=1.0),
     }
     (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-def _figures(corrector: Corrector, count: int, *, attacked: float) -> dict[str, float]:
-    """Of `count` wrong solutions, and of a quarter as many right ones."""
+def figures_of(corrector: Corrector, count: int, *, attacked: float) -> dict[str, float]:
+    """Of `count` wrong solutions, and of a quarter as many right ones; `attacked` is the share of either."""
     figures = rewriter_figures(corrector, held_out_rewrites(count, attacked=attacked))
     clean = [row_of(rewrite) for rewrite in held_out_rewrites(count // 4, right=True, attacked=attacked)]
     copied = [row.prediction == made.text for row, made in zip(clean, corrector(clean), strict=True)]

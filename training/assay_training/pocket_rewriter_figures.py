@@ -53,7 +53,14 @@ def held_out_rewrites(count: int, *, right: bool = False, attacked: float = 0.0)
 
 def row_of(rewrite: Rewrite) -> Row:
     """What a rewriter gets to see of it, and the right answer."""
-    return Row(rewrite.prompt, rewrite.reference, rewrite.prediction, rewrite.correction, rewrite.error_step)
+    return Row(
+        rewrite.prompt,
+        rewrite.reference,
+        rewrite.prediction,
+        rewrite.correction,
+        rewrite.error_step,
+        rewrite.reasoning,
+    )
 
 
 @torch.inference_mode()

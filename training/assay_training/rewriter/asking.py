@@ -10,7 +10,7 @@ from assayd.domain.rollout import Completion, Message, Role, Rollout
 from assayd.domain.text import Alignment
 from assayd.prompt_files import load_prompts
 
-from .rows import Row
+from .rows import END_OF_REASONING, Row
 
 
 class Task(StrEnum):
@@ -40,13 +40,14 @@ class Asking:
 
     def exercises(self, row: Row) -> Iterator[tuple[Task, tuple[Message, ...], str]]:
         """Both tasks with the right answers, of which the second is read as the service shows texts: defanged."""
-        yield Task.LOCATE, self.asked(row, Task.LOCATE), label_of(row)
+        yield Task.LOCATE, self.asked(row, Task.LOCATE), found_in(row)
         yield Task.FIX, self.asked(row, Task.FIX), defang(row.correction)
 
 
-def label_of(row: Row) -> str:
-    """The right answer of the first task."""
-    return "correct" if row.error_step is None else f"The first error step is [{row.error_step}]"
+def found_in(row: Row) -> str:
+    """The right answer of the first task: the label, and the reasoning before it where there is any."""
+    label = "correct" if row.error_step is None else f"The first error step is [{row.error_step}]"
+    return f"<think>\n{row.reasoning}\n{END_OF_REASONING}\n{label}" if row.reasoning else label
 
 
 def rollout_of(row: Row) -> Rollout:

@@ -10,7 +10,7 @@ from assayd.annotators.rewriting.continuing import joined
 from assayd.annotators.rewriting.labels import Finding, Located, read_label
 from assayd.annotators.rewriting.lines import split_steps
 
-from .asking import Asking, Task, label_of
+from .asking import Asking, Task, found_in
 from .examples import answer_ids
 from .rows import SEPARATOR, Row, kept_before
 from .writing import write
@@ -52,7 +52,7 @@ class Corrector:
 
     def _located(self, rows: Sequence[Row]) -> list[Located]:
         prompts = [self.asking.asked(row, Task.LOCATE) for row in rows]
-        replies = write(self.model, self.tokenizer, prompts, self._bounds([label_of(row) for row in rows]))
+        replies = write(self.model, self.tokenizer, prompts, self._bounds([found_in(row) for row in rows]))
         return [
             read_label(Reply(reply.text, reply.cut, len(split_steps(row.prediction, SEPARATOR))), base=0)
             for row, reply in zip(rows, replies, strict=True)

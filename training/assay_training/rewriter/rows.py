@@ -12,13 +12,16 @@ from assayd.domain.text import refuse_surrogates
 TEXTS = ("question", "reference", "prediction", "correction")
 SEPARATOR = "\n"
 """What stands between the steps of a solution."""
+END_OF_REASONING = "</think>"
+"""The service reads what a rewriter says behind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """``error_step`` is the first wrong line of the prediction, counted from 0 and blank lines included.
 
-    It is None for a right prediction, which is its own correction.
+    It is None for a right prediction, which is its own correction. ``reasoning``, which may be empty, is what the
+    rewriter is to think before it names that line.
     """
 
     question: str
@@ -26,6 +29,7 @@ class Row:
     prediction: str
     correction: str
     error_step: int | None
+    reasoning: str = ""
 
     def __post_init__(self) -> None:
         if self.error_step is None:
@@ -48,7 +52,7 @@ def kept_before(prediction: str, step: int) -> str:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Rows from a JSONL file of `question`, `reference`, `prediction`, `correction`, `error_step`.
+    """Rows from a JSONL file of `question`, `reference`, `prediction`, `correction`, `error_step`, maybe `reasoning`.
 
     Raises ``ValueError`` with file and line for a bad row, ``OSError`` where there is no such file.
     """
@@ -77,7 +81,7 @@ def _row(line: str, where: str) -> Row:
         if not isinstance(values, Mapping):
             raise ValueError(f"a row is an object with {', '.join((*TEXTS, 'error_step'))}")
         question, reference, prediction, correction = (_text(values, name) for name in TEXTS)
-        return Row(question, reference, prediction, correction, _step(values))
+        return Row(question, reference, prediction, correction, _step(values), _reasoning(values))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
@@ -97,3 +101,11 @@ def _step(values: Mapping[str, object]) -> int | None:
     raise ValueError(
         "error_step must be the number of a line, counted from 0, or null where nothing is wrong"
     )
+
+
+def _reasoning(values: Mapping[str, object]) -> str:
+    reasoning = values.get("reasoning", "")
+    if not isinstance(reasoning, str) or END_OF_REASONING in reasoning:
+        raise ValueError(f"reasoning must be a text without {END_OF_REASONING}")
+    refuse_surrogates(reasoning)
+    return reasoning

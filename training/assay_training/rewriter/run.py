@@ -124,6 +124,7 @@ def _trainer(
 def _save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     nn.Module.to(model, DTYPES[job.saved_dtype])
     model.config.dtype = DTYPES[job.saved_dtype]
+    model.config.use_cache = True  # the trainer turns it off
     model.save_pretrained(str(job.out))
     tokenizer.save_pretrained(str(job.out))
     for path in job.out.glob("*.safetensors"):
