@@ -51,7 +51,7 @@ def serve_app() -> Callable[[object], object]:
 @pytest.fixture(scope="session")
 def embedded_url() -> Iterator[str]:
     """The service as it comes: the embedded models, no settings."""
-    with serve(create_app(Settings(rewriter={"engine": EngineName.FAKE}))) as url:
+    with serve(create_app(Settings())) as url:
         yield url
 
 
