@@ -4,6 +4,7 @@ import re
 from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -11,7 +12,7 @@ from assay_training.corpora.attacks import CALLS
 from assay_training.corpora.items import Split
 from assay_training.corpora.planting import ERROR_KINDS
 from assay_training.corpora.problems import evaluate
-from assay_training.corpora.rewrites import Rewrite, arithmetic_rewrites, write_rewrites
+from assay_training.corpora.rewrites import Rewrite, arithmetic_rewrites, disguised, write_rewrites
 from assay_training.corpora.words import NAMES, OBJECTS
 from assay_training.rewriter.rows import read_rows
 from assayd.annotators.rewriting.lines import labelled
@@ -96,6 +97,33 @@ def test_the_reasoning_quotes_each_line_and_the_right_one_up_to_the_error(split:
             numbers = iter(re.findall(r"\d+", line[len(label) :]))
             assert all(number in numbers for number in re.findall(r"\d+", claim))
             assert right in row.reference or "<<" in row.reference
+
+
+@pytest.mark.parametrize("words", [None, 3])
+def test_a_disguise_changes_words_alone_and_the_same_one_everywhere(words: int | None) -> None:
+    """Numbers, lines and what is wrong stay; a few words in place of many repeat themselves."""
+    random, pieces, put_in = Random(0), ["hold", "ence", "What", "tiply"], 0
+    for row in _rows(Split.TRAIN, 100, right=0.2):
+        made = disguised(row, random, pieces, words)
+        assert (made.error_step, made.reasoning) == (row.error_step, row.reasoning)
+        for mine, its in ((made.prediction, row.prediction), (made.correction, row.correction)):
+            assert re.findall(r"\d+|\n", mine) == re.findall(r"\d+|\n", its)
+        if made.error is not None and row.error is not None:
+            wrong, was = (
+                each.prediction[each.error.start : each.error.end] for each in (made, row) if each.error
+            )
+            assert wrong == was
+        pairs = list(zip(_words(row), _words(made), strict=True))
+        given = dict(pairs)
+        assert all(given[old] == new for old, new in pairs)
+        changed = {new for old, new in given.items() if old != new}
+        assert words is None or len(changed) <= words
+        put_in += len(changed)
+    assert put_in > 100
+
+
+def _words(row: Rewrite) -> list[str]:
+    return re.findall(r"[A-Za-z]{2,}", f"{row.reference}\n{row.prediction}\n{row.correction}")
 
 
 def test_all_kinds_of_errors_are_planted_and_right_ones_are_copied() -> None:
