@@ -27,13 +27,9 @@ def pocket_segments(out: Out, seed: Seed = 0) -> None:
 
 
 @app.command("pocket-rewriter")
-def pocket_rewriter(
-    out: Out,
-    seed: Seed = 0,
-    threads: Annotated[int, typer.Option(help="Threads to train with; they are a part of the result.")] = 2,
-) -> None:
-    """Make the embedded rewriter: generated corrections, and the training of `rewriter`."""
-    training("pocket_rewriter").train_pocket_rewriter(out, seed=seed, threads=threads)
+def pocket_rewriter(out: Out, seed: Seed = 0) -> None:
+    """Make the embedded rewriter from the embedded critic: copying, correcting, and the training of `rewriter`."""
+    training("pocket_rewriter").train_pocket_rewriter(out, seed=seed)
 
 
 @app.command("segment-rm")
