@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,11 +66,13 @@ def embedded(embedded_url: str) -> Iterator[httpx.Client]:
 class ScriptedCritic:
     """An OpenAI-compatible server that answers every chat with what ``reply`` says, and remembers the prompts.
 
-    ``reply`` is a text, None (content null), or a function of the prompt.
+    ``reply`` is a text, None (content null), or a function of the prompt. ``likely`` are the probabilities of the first
+    token, told to who asks for them; None: they are never told.
     """
 
     def __init__(self) -> None:
         self.reply: str | Callable[[str], str | None] | None = "None identified"
+        self.likely: dict[str, float] | Callable[[str], dict[str, float]] | None = None
         self.finish_reason = "stop"
         self.status = 200
         self.delay_s = 0.0
@@ -100,6 +103,10 @@ class ScriptedCritic:
             "message": {"role": "assistant", "content": content},
             "finish_reason": self.finish_reason,
         }
+        if self.likely is not None and request.get("logprobs"):
+            told = self.likely(prompt) if callable(self.likely) else self.likely
+            first = [{"token": word, "logprob": math.log(share)} for word, share in told.items()]
+            choice["logprobs"] = {"content": [{"top_logprobs": first}]}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         await self._send(send, self.status, {"choices": [choice], "usage": usage})
 
@@ -114,7 +121,8 @@ def _scripted_service() -> Iterator[tuple[str, ScriptedCritic]]:
     critic = ScriptedCritic()
     with serve(critic) as critic_url:
         engine = EngineSettings(engine=EngineName.OPENAI, model="scripted", base_url=f"{critic_url}/v1")
-        scripted = Settings(critic=engine, rewriter=engine.model_dump(), segment={"engine": EngineName.FAKE})
+        fake = {"engine": EngineName.FAKE}
+        scripted = Settings(critic=engine, rewriter=engine.model_dump(), segment=fake, sequence=fake)
         with serve(create_app(scripted)) as url:
             yield url, critic
 

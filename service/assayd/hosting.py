@@ -7,11 +7,16 @@ from typing import Any, Final
 from .engines import ENGINES
 from .settings import EngineSettings
 
-_VERBS: Final = {"Generator": "write text", "SegmentScorer": "score segments", "TokenWeigher": "weigh tokens"}
+_VERBS: Final = {
+    "Generator": "write text",
+    "PromptValuer": "value prompts",
+    "SegmentScorer": "score completions",
+    "TokenWeigher": "weigh tokens",
+}
 
 
 async def open_engine(settings: EngineSettings, role: str) -> Any:
-    """The engine that ``settings`` name, in a role: ``Generator``, ``SegmentScorer`` or ``TokenWeigher``.
+    """The engine that ``settings`` name, in a role, one of ``_VERBS``.
 
     Raises ``ValueError`` with what to do when the engine has no such role or its model cannot be loaded.
     """

@@ -17,6 +17,7 @@ from .annotators.probing import ProbeOptions, TokenProber
 from .annotators.prompting import Prompt
 from .annotators.segment_options import Method, SegmentOptions
 from .annotators.segment_scorer import SegmentScorer
+from .annotators.sequence import SequenceOptions, SequenceScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
 from .domain.ports import Engine, Generates, Store
@@ -29,6 +30,7 @@ from .pipeline import Pipeline
 from .prompt_files import load_prompts
 from .rewrite_models import RewriteModels, open_rewrite_models
 from .segment_models import SegmentModels, open_segment_models
+from .sequence_models import SequenceModels, open_sequence_models
 from .settings import EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
@@ -44,6 +46,7 @@ class Runtime:
         telemetry: Telemetry,
         critic: Generates,
         segments: SegmentModels,
+        sequences: SequenceModels,
         rewriting_models: RewriteModels,
         store: Store,
         aligner: Aligner,
@@ -54,6 +57,7 @@ class Runtime:
         self.pipeline = Pipeline(store, Admission(settings.server.max_rollouts, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
+        self._sequences = sequences
         self._rewriting = rewriting_models
         self._store = store
         self._aligner = aligner
@@ -87,6 +91,13 @@ class Runtime:
         """The segment scorer of one call; raises ``Rejected`` for options that do not go together."""
         return self._segments.annotator(method, mode, options, tokenizer)
 
+    async def sequence_scorer(
+        self, mode: Mode, options: SequenceOptions, tokenizer: ModelRef | None
+    ) -> SequenceScorer:
+        """The sequence scorer of one call; raises ``Rejected`` for options that do not go together."""
+        embedded = self.settings.critic.engine is EngineName.POCKET
+        return self._sequences.annotator(mode, options, tokenizer, None if embedded else self._critic)
+
     async def prober(self, mode: Mode, options: ProbeOptions, tokenizer: ModelRef | None) -> TokenProber:
         """The prober of one call; raises ``Rejected`` where no model weighs tokens."""
         return self._rewriting.prober(mode, options, await self._aligner.text_tokenizer(tokenizer))
@@ -117,6 +128,11 @@ class Runtime:
         """The segment model's own tokenizer, for texts that come without tokens."""
         return self._segments.tokenizer
 
+    @property
+    def sequence_tokenizer(self) -> tuple[str, str | None] | None:
+        """The first sequence reward model's own tokenizer, for texts that come without tokens."""
+        return self._sequences.tokenizer
+
     async def align(
         self,
         completions: Sequence[RawCompletion],
@@ -129,7 +145,7 @@ class Runtime:
 
     async def readiness(self) -> Mapping[str, bool]:
         """Each part by name, and whether it can answer now."""
-        hosted = {**self._segments.engines, **self._rewriting.engines}
+        hosted = {**self._segments.engines, **self._sequences.engines, **self._rewriting.engines}
         parts: dict[str, Engine | Store] = {"critic": self._critic, **hosted}
         parts["cache"] = self._store
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
@@ -143,8 +159,13 @@ class Runtime:
             critic["card"] = json.loads((POCKET_CRITIC / "card.json").read_text(encoding="utf-8"))
         return {
             "service_version": __version__,
-            "models": {"critic": critic, **self._segments.info(), **self._rewriting.info()},
-            "methods": ["critic", "grm", *Method, *rewriting.Method],
+            "models": {
+                "critic": critic,
+                **self._segments.info(),
+                **self._sequences.info(),
+                **self._rewriting.info(),
+            },
+            "methods": ["critic", "grm", *Method, "sequence", *rewriting.Method],
             "prompts": [
                 {
                     "task": task,
@@ -171,6 +192,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
         critic = await open_engine(settings.critic, "Generator")
         stack.push_async_callback(critic.close)
         segments = await stack.enter_async_context(open_segment_models(settings))
+        sequences = await stack.enter_async_context(open_sequence_models(settings.sequence))
         rewriting_models = await stack.enter_async_context(open_rewrite_models(settings.rewriter))
         room = "pocket" if settings.critic.engine is EngineName.POCKET else "critic"
         yield Runtime(
@@ -178,6 +200,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             telemetry=telemetry,
             critic=critic,
             segments=segments,
+            sequences=sequences,
             rewriting_models=rewriting_models,
             store=store,
             aligner=Aligner(POCKET_CRITIC),

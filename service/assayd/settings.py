@@ -6,7 +6,7 @@ given with ``--config``; the environment wins.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
@@ -85,6 +85,46 @@ class RewriterSettings(EngineSettings):
     """``module:function`` called as ``function(text, gold)`` by verification in mode `hook`: True, False or None."""
 
 
+class RewardSettings(EngineSettings):
+    """One reward model that puts a number on whole completions."""
+
+    section: ClassVar[str] = "sequence"
+
+    engine: EngineName = EngineName.TRANSFORMERS
+    activation: Literal["sigmoid", "raw"] = "sigmoid"
+    """What is done to its score unless a call says otherwise."""
+    read: Literal["end", "segments"] | None = None
+    """`end`: on the end marker; `segments`: the mean over the segments it was trained on; by its card when absent."""
+    entropy_model: str | None = None
+    """Where its segments are cut by entropy: the language model that weighs them, on the same engine."""
+    entropy_revision: str | None = None
+
+
+class ValueSettings(EngineSettings):
+    """The reference policy (`model`) and the folder of the value head on it."""
+
+    section: ClassVar[str] = "sequence"
+
+    head: str | None = None
+
+
+class SequenceSettings(RewardSettings):
+    """The reward model of whole completions, others beside it, and what a reward is compared with."""
+
+    engine: EngineName = EngineName.POCKET
+    components: dict[str, RewardSettings] = {}
+    """More reward models, by the names that calls know them by; the one above is `reward`."""
+    hooks: dict[str, str] = {}
+    """Functions by name: ``module:function``, called as ``function(prompt, completion, reference)``, gives a number."""
+    document_frequencies: str | None = None
+    """File of `assayd train document-frequencies`, for tf-idf diversity; without one all words are equally rare."""
+    value_model: str | None = None
+    """Folder of a value head (`assayd train value`); the embedded one on the embedded engine when absent."""
+    value_base: str | None = None
+    """The reference policy that the head was trained on, where it is not found under the name in the head's card."""
+    value_base_revision: str | None = None
+
+
 class ImplicitSettings(EngineSettings):
     """The two language models of the implicit reward; without them the method is not served."""
 
@@ -113,6 +153,7 @@ class Settings(BaseSettings):
     segment: SegmentSettings = SegmentSettings()
     implicit: ImplicitSettings = ImplicitSettings()
     rewriter: RewriterSettings = RewriterSettings()
+    sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
 
     @classmethod

@@ -145,10 +145,14 @@ def hosting(serve_app: Callable[[object], Any]) -> Callable[..., Any]:
 
     @contextmanager
     def host(timeout_s: float = 120, **segment: Any) -> Iterator[httpx.Client]:
-        others = {name: segment.pop(name) for name in ("implicit", "rewriter") if name in segment}
+        others = {
+            name: segment.pop(name)
+            for name in ("implicit", "rewriter", "sequence", "critic")
+            if name in segment
+        }
         fake = {"engine": EngineName.FAKE}
         hosted = {"engine": EngineName.TRANSFORMERS, **segment} if segment else fake
-        settings = Settings(critic=fake, segment=hosted, **{"rewriter": fake, **others})
+        settings = Settings(segment=hosted, **{"critic": fake, "rewriter": fake, "sequence": fake, **others})
         with serve_app(create_app(settings)) as url, httpx.Client(base_url=url, timeout=timeout_s) as client:
             yield client
 

@@ -21,7 +21,7 @@ class HookChecker:
     def __init__(self, target: str) -> None:
         self.name = f"hook {target}"
         self._target = target
-        self._function = _load(target)
+        self._function = load_function(target)
 
     async def check(self, text: str, gold: str, *, tolerance: float, deadline: Deadline) -> Verdict:
         """``tolerance`` is the function's own business.
@@ -51,7 +51,8 @@ class HookChecker:
         """Do nothing: there is nothing to let go of."""
 
 
-def _load(target: str) -> Callable[[str, str], object]:
+def load_function(target: str) -> Callable[..., object]:
+    """The function that ``module:function`` names; raises ``ValueError`` with what to do."""
     module, _, name = target.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
@@ -59,5 +60,5 @@ def _load(target: str) -> Callable[[str, str], object]:
         raise ValueError(f"hook {target!r} cannot be loaded ({error}): write module:function") from error
     if not callable(function):
         raise ValueError(f"hook {target!r} is no function")
-    checked: Callable[[str, str], object] = function
+    checked: Callable[..., object] = function
     return checked

@@ -91,7 +91,10 @@ class Recipe:
         return "sha256:" + _digest(self.identity())
 
     def key(self, rollout: Rollout) -> str:
-        """The cache key of one annotation: the recipe and all of the rollout but its id."""
+        """The cache key of one annotation: the recipe and all of the rollout but its id and its group.
+
+        No annotation depends on those: what a group makes of its members is reckoned call by call.
+        """
         completion = rollout.completion
         return _digest(
             {
@@ -108,6 +111,7 @@ class Recipe:
                 "reference": rollout.reference,
                 "correct": rollout.correct,
                 "entropies": rollout.entropies,
+                "value": rollout.value,
             }
         )
 

@@ -52,7 +52,8 @@ class Rollout:
     ``extrinsic`` is the environment's own reward, None when the trainer sent none: what the gate looks at and the
     critic is told. ``outcome`` is the same on the scale on which it joins the token rewards, None when that is
     ``extrinsic`` itself. ``entropies`` (nats, one per completion token) are the policy's own, where the trainer
-    sent them.
+    sent them. ``value`` is the worth of the reference policy at this prompt, where the trainer knows it. ``group``
+    names the rollouts that are compared with each other; those of one prompt where the trainer sent none.
     """
 
     id: str
@@ -63,3 +64,5 @@ class Rollout:
     reference: str | None = None
     correct: bool | None = None
     entropies: tuple[float, ...] | None = None
+    value: float | None = None
+    group: str | None = None

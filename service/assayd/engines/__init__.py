@@ -1,8 +1,8 @@
 """Hosted models. Each is loaded only when chosen: ``ENGINES`` maps a name to the module that hosts them.
 
 A module exports a class for each thing its models can do: ``Generator`` (``Generates``), ``SegmentScorer``
-(``ScoresSegments`` and ``Attends``), ``TokenWeigher`` (``WeighsTokens``). Each opens with
-``await Class.open(settings)``.
+(``ScoresSegments`` and ``Attends``), ``TokenWeigher`` (``WeighsTokens``), ``PromptValuer`` (``ValuesPrompts``). Each
+opens with ``await Class.open(settings)``.
 """
 
 from pathlib import Path
@@ -18,6 +18,8 @@ POCKET_ENTROPY: Final = _POCKET / "entropy"
 """The embedded language model that says where a policy was unsure."""
 POCKET_REWRITER: Final = _POCKET / "rewriter"
 """The embedded rewriter."""
+POCKET_VALUE: Final = _POCKET / "value"
+"""The embedded value head, over the embedded language model."""
 POCKET_NORMALIZER: Final = _POCKET / "normalizer.json"
 """What `assayd fit-normalizer` made of the embedded segment model's rewards."""
 

@@ -2,8 +2,8 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Generic, Self, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import (
@@ -19,6 +19,7 @@ from ..domain.ports import (
 )
 from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Completion, Message
+from ..domain.sequence import PromptValue
 from ..domain.text import Segment
 from ..settings import EngineSettings
 
@@ -27,6 +28,7 @@ _STEPS: Final = re.compile(r"^\[(\d+)\] ", re.MULTILINE)
 _WORD: Final = re.compile(r"\s*\S+|\s+$")
 _OPEN_ENTROPY: Final = 3.0
 _LOGPROB: Final = -1.0
+_HALF: Final = 0.5
 _SENTENCE_ENDS: Final = (".", "!", "?", "\n")
 
 Reply: TypeAlias = str | AnnotationFailed
@@ -41,7 +43,8 @@ def content_critic(messages: tuple[Message, ...]) -> Reply:
 
     Who asks for the first wrong step is told ``correct``. Steps that are labelled ``[0] ``, ``[1] `` and so on are
     called correct one by one (the last such list: the ones before it are examples); who asks for ``"remarks"`` gets
-    an empty list; who asks for a negative section gets two empty sections; everyone else ``None identified``.
+    an empty list; who asks for a negative section gets two empty sections; who asks for Yes or No gets Yes; everyone
+    else ``None identified``.
     """
     asked = messages[-1].content if messages else ""
     if "The first error step is [k]" in asked:
@@ -50,6 +53,8 @@ def content_critic(messages: tuple[Message, ...]) -> Reply:
         return '{"remarks": []}'
     if "Identified Negative Text Span:" in asked:
         return "None identified\nIdentified Negative Text Span:\nNone identified"
+    if asked.rstrip().endswith("Yes or No."):
+        return "Yes"
     steps = _STEPS.findall(asked[asked.rfind("\n[0] ") + 1 :]) if "\n[0] " in asked else []
     return "\n".join(f'[{step}] "" | fake | correct' for step in steps) or "None identified"
 
@@ -191,6 +196,23 @@ class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
         self.history.append(tokens)
         entropies = tuple(self._answer(tokens, deadline))
         return TokenStats((_LOGPROB,) * len(tokens), entropies, _intake(completion))
+
+
+class PromptValuer(_Scripted[tuple[Message, ...], float]):
+    """Values with the queued ``values`` in order, then by ``rule``, which finds every prompt worth a half."""
+
+    def __init__(
+        self,
+        values: Iterable[float | AnnotationFailed] = (),
+        *,
+        rule: Callable[[tuple[Message, ...]], float | AnnotationFailed] = lambda _: _HALF,
+    ) -> None:
+        super().__init__(values, rule)
+        self.card: Mapping[str, Any] = {}
+
+    async def value(self, prompt: tuple[Message, ...], *, window: Window, deadline: Deadline) -> PromptValue:
+        """Give the next value."""
+        return PromptValue(self._answer(prompt, deadline), Intake(Usage(1, len(prompt))))
 
 
 def _intake(completion: Completion) -> Intake:

@@ -1,6 +1,7 @@
 """Asks a server that speaks OpenAI's chat completions: vLLM, SGLang, a provider, or the policy's own server."""
 
 import asyncio
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,11 +14,14 @@ from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline, FinishReason, Generation, Sampling
 from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Message, Role
+from ..domain.sequence import Choice
 from ..settings import EngineSettings
 
 ATTEMPTS: Final = 6
 READY_TIMEOUT_S: Final = 2.0
 MAX_CONNECTIONS: Final = 256
+TOP_LOGPROBS: Final = 20
+"""The most that OpenAI and vLLM tell."""
 WORTH_RETRYING: Final = {408, 409, 429}
 UNPINNED: Final = "unpinned"
 TOO_LONG: Final = ("context length", "context_length", "context size", "context window", "max_new_tokens")
@@ -99,13 +103,31 @@ class Generator:
             raise AnnotationFailed(
                 FailureKind.PAST_DEADLINE, "the deadline passed before the server was asked"
             )
-        body = self._body(messages, sampling)
+        response = await self._asked(self._body(messages, sampling), deadline)
+        return _without(_begun(messages), _generation(response))
+
+    async def choose(
+        self, messages: tuple[Message, ...], words: tuple[str, ...], *, deadline: Deadline
+    ) -> Choice:
+        """The probability of each word as the first token, of the ``TOP_LOGPROBS`` likeliest that a server tells.
+
+        Raises ``AnnotationFailed`` (``engine``) where it tells none.
+        """
+        if deadline.passed:
+            raise AnnotationFailed(
+                FailureKind.PAST_DEADLINE, "the deadline passed before the server was asked"
+            )
+        body = self._body(messages, Sampling(max_tokens=1))
+        told = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        return _choice(await self._asked({**body, **told}, deadline), words)
+
+    async def _asked(self, body: dict[str, Any], deadline: Deadline) -> httpx.Response:
         try:
             async with asyncio.timeout(deadline.remaining_s):
                 # The prompt stays out of stamina's arguments, because its hooks log them.
                 async for attempt in stamina.retry_context(_Retry(deadline), attempts=ATTEMPTS, timeout=None):
                     with attempt:
-                        return _without(_begun(messages), _generation(await self._post(body)))
+                        return await self._post(body)
         except TimeoutError:
             raise AnnotationFailed(
                 FailureKind.PAST_DEADLINE, f"{self.model.name} had not answered when the deadline passed"
@@ -209,6 +231,24 @@ def _generation(response: httpx.Response) -> Generation:
             "`max_tokens` spent on reasoning",
         )
     return Generation(text, FinishReason.LENGTH if finish == "length" else FinishReason.STOP, cost)
+
+
+def _choice(response: httpx.Response, words: tuple[str, ...]) -> Choice:
+    try:
+        answer = response.json()
+        first = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        likely = [(str(token["token"]).strip().casefold(), float(token["logprob"])) for token in first]
+        usage = answer.get("usage") or {}
+        cost = Usage(1, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise AnnotationFailed(
+            FailureKind.ENGINE,
+            "the server tells no log-probabilities of what it says: ask for `answer_by: votes`",
+        ) from error
+    shares = (
+        math.fsum(math.exp(logprob) for text, logprob in likely if text == word.casefold()) for word in words
+    )
+    return Choice(tuple(shares), cost)
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:

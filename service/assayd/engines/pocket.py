@@ -1,15 +1,17 @@
 """The models that travel inside the package: small weights, CPU, no network."""
 
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from ..domain.provenance import ModelRef
-from ..settings import EngineSettings
-from . import POCKET_CRITIC, POCKET_ENTROPY, POCKET_REWRITER, POCKET_SEGMENT, transformers
+from ..settings import EngineSettings, ValueSettings
+from . import POCKET_CRITIC, POCKET_ENTROPY, POCKET_REWRITER, POCKET_SEGMENT, POCKET_VALUE, transformers
+
+S = TypeVar("S", bound=EngineSettings)
 
 _WRITERS: Final = {"critic": POCKET_CRITIC, "rewriter": POCKET_REWRITER}
 """Folders by the section of the settings that asks for a model that writes."""
-_WEIGHERS: Final = {"segment": POCKET_ENTROPY, "rewriter": POCKET_REWRITER}
+_WEIGHERS: Final = {"segment": POCKET_ENTROPY, "sequence": POCKET_ENTROPY, "rewriter": POCKET_REWRITER}
 
 
 class Generator(transformers.Generator):
@@ -47,11 +49,23 @@ class TokenWeigher(transformers.TokenWeigher):
         return engine
 
 
+class PromptValuer(transformers.PromptValuer):
+    """The embedded value head over the embedded language model, in float32 on CPU."""
+
+    @classmethod
+    async def open(cls, settings: ValueSettings) -> Self:
+        """Load the embedded weights. Raises ``ValueError`` when the settings name another model."""
+        own = _own(settings, POCKET_ENTROPY)
+        engine = await super().open(own.model_copy(update={"head": str(POCKET_VALUE)}))
+        engine.model = _named(engine.model, POCKET_VALUE)
+        return engine
+
+
 def _named(model: ModelRef, folder: Path) -> ModelRef:
     return ModelRef(f"assay/pocket-{folder.name}", model.revision)
 
 
-def _own(settings: EngineSettings, folder: Path) -> EngineSettings:
+def _own(settings: S, folder: Path) -> S:
     if settings.model is not None or settings.revision is not None:
         raise ValueError(
             "the pocket engine hosts the models inside the package only: "

@@ -9,6 +9,7 @@ from ..annotators import rewriting
 from ..annotators.options import CriticOptions, Mode
 from ..annotators.probing import ProbeOptions
 from ..annotators.segment_options import Method, SegmentOptions
+from ..annotators.sequence import SequenceOptions, SequenceScorer
 from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.failure import Failure
 from ..domain.ports import Annotator
@@ -51,6 +52,12 @@ class House(Protocol):
         """The annotator for one call; raises ``Rejected`` for options that do not go together."""
         ...
 
+    async def sequence_scorer(
+        self, mode: Mode, options: SequenceOptions, tokenizer: ModelRef | None
+    ) -> SequenceScorer:
+        """The annotator for one call; raises ``Rejected`` for options that do not go together."""
+        ...
+
     async def prober(
         self, mode: Mode, options: ProbeOptions, tokenizer: ModelRef | None
     ) -> Annotator[ProbeAnnotation]:
@@ -77,6 +84,11 @@ class House(Protocol):
     @property
     def segment_tokenizer(self) -> tuple[str, str | None] | None:
         """Name and revision of what cuts texts without tokens for the segment model; None: the service's own."""
+        ...
+
+    @property
+    def sequence_tokenizer(self) -> tuple[str, str | None] | None:
+        """The same for the sequence reward models."""
         ...
 
     async def align(

@@ -129,6 +129,8 @@ def _items(
             reference=wire.reference,
             correct=wire.correct,
             entropies=wire.entropies,
+            value=wire.value,
+            group=wire.group,
         )
         items.append(_Item(name, _misfit(wire, len(completion)) or rollout))
     return items

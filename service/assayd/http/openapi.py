@@ -12,13 +12,20 @@ from pydantic.json_schema import models_json_schema
 from .answers import Problem
 from .errors import PROBLEM_JSON
 from .rewrite_answers import ProbeResponse, RewriteResponse
-from .schemas import ProbeRequest, RewriteRequest, SegmentRequest, TokenRequest
+from .schemas import ProbeRequest, RewriteRequest, SegmentRequest, SequenceRequest, TokenRequest
 from .segment_answers import SegmentResponse
+from .sequence_answers import SequenceResponse
 from .token_answers import TokenResponse
 
 _REF: Final = "#/components/schemas/{}"
-_REQUESTS: Final[list[type[BaseModel]]] = [TokenRequest, ProbeRequest, SegmentRequest, RewriteRequest]
-_ANSWERS: Final = [TokenResponse, ProbeResponse, SegmentResponse, RewriteResponse, Problem]
+_REQUESTS: Final[list[type[BaseModel]]] = [
+    TokenRequest,
+    ProbeRequest,
+    SegmentRequest,
+    SequenceRequest,
+    RewriteRequest,
+]
+_ANSWERS: Final = [TokenResponse, ProbeResponse, SegmentResponse, SequenceResponse, RewriteResponse, Problem]
 
 
 def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:

@@ -5,15 +5,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..annotators.sequence import SequenceScorer
 from ..domain.annotation import SegmentAnnotation, TokenAnnotation
+from ..domain.provenance import ModelRef
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
+from ..domain.sequence import SequenceAnnotation
 from .body import read_body, read_by_method
 from .house import house_of
 from .judging import judge
 from .openapi import documented
 from .rewrite_answers import ProbeResponse, RewriteResponse, probed, rewritten
-from .schemas import ProbeRequest, RewriteRequest, SegmentRequest, TokenRequest
+from .schemas import ProbeRequest, RewriteRequest, SegmentRequest, SequenceRequest, TokenRequest
 from .segment_answers import SegmentResponse, segment_judged
+from .sequence_answers import Reckoned, SequenceResponse, sequence_response
 from .token_answers import TokenResponse, token_judged
 
 router = APIRouter(tags=["judge"])
@@ -74,6 +78,25 @@ async def score_segment(request: Request) -> Response:
         house.segment_tokenizer,
     )
     return _json(SegmentResponse(judged.results, judged.recipe, judged.batch))
+
+
+@router.post("/score/sequence", **documented((SequenceRequest,), (SequenceResponse,)))
+async def score_sequence(request: Request) -> Response:
+    """Give every completion one reward, and say whether it beats what the reference policy would be worth.
+
+    The reward is a weighted sum of hosted reward models, rules, hooks, questions to the critic and rubrics. Its
+    advantage over a value of the reference policy says what to keep, and how often to draw it (A-LoL, 2305.14718).
+    """
+    house = house_of(request)
+    body = await read_body(request, SequenceRequest, max_mb=house.settings.server.max_body_mb)
+    made: list[SequenceScorer] = []
+
+    async def scorer(tokenizer: ModelRef | None) -> SequenceScorer:
+        made.append(await house.sequence_scorer(body.mode, body.options, tokenizer))
+        return made[-1]
+
+    judged = await judge(request, body, scorer, SequenceAnnotation, Reckoned, house.sequence_tokenizer)
+    return _json(sequence_response(judged, made[-1].value_source, body.options))
 
 
 @router.post("/rewrite", **documented((RewriteRequest,), (RewriteResponse,)))

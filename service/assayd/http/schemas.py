@@ -9,6 +9,7 @@ from ..annotators import rewriting
 from ..annotators.options import CriticOptions, Mode
 from ..annotators.probing import ProbeOptions
 from ..annotators.segment_options import Method, SegmentOptions
+from ..annotators.sequence import SequenceOptions
 from ..domain.rollout import Message, Role
 from ..engines.tokenizers import RawCompletion
 
@@ -75,6 +76,11 @@ class WireRollout(Wire):
     """Which tokens the policy wrote; the others get 0.0."""
     entropies: tuple[Annotated[FiniteFloat, Field(ge=0)], ...] | None = None
     """The policy's entropy in nats, one per completion token; see the option `entropy_index`."""
+
+    value: FiniteFloat | None = None
+    """What the reference policy is worth at this prompt, for `/score/sequence` with `value_source: provided`."""
+    group: str | None = None
+    """Rollouts of one group are compared by `value_source: group_mean`; those of one prompt when absent."""
 
     @property
     def raw_completion(self) -> RawCompletion:
@@ -162,3 +168,10 @@ class SegmentRequest(JudgeRequest):
     method: Method = Method.SEGMENT
     """Where the raw reward of a segment comes from."""
     options: SegmentOptions = SegmentOptions()
+
+
+class SequenceRequest(JudgeRequest):
+    """Rollouts to reward as a whole, and to compare with what the reference policy would be worth."""
+
+    method: Literal["sequence"] = "sequence"
+    options: SequenceOptions = SequenceOptions()

@@ -1,7 +1,8 @@
 """Hosts Hugging Face models in this process, on CPU or CUDA."""
 
 from .generating import Generator
+from .prompt_valuer import PromptValuer
 from .segment_scorer import SegmentScorer
 from .token_weigher import TokenWeigher
 
-__all__ = ["Generator", "SegmentScorer", "TokenWeigher"]
+__all__ = ["Generator", "PromptValuer", "SegmentScorer", "TokenWeigher"]

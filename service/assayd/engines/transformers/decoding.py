@@ -39,10 +39,15 @@ LEAVE_SHARE: Final = 4
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A prompt and what has been written behind it."""
+    """A prompt and what has been written behind it.
+
+    ``first`` are the probabilities, when the first token is written, that it is one of each set of ids in ``watched``.
+    """
 
     prompt_ids: Sequence[int]
     sampling: Sampling
+    watched: tuple[tuple[int, ...], ...] = ()
+    first: tuple[float, ...] = ()
     written: list[int] = field(default_factory=list)
     generator: torch.Generator | None = None
 
@@ -185,12 +190,15 @@ class Decoder:
         rows = [job.item for job in batch.jobs]
         batch.last_b = pick(logits_bv, [row.sampling for row in rows], [row.draw() for row in rows])
         finite = logits_bv.amax(-1).isfinite().tolist()
-        for job, token_id, sound in zip(batch.jobs, batch.last_b.tolist(), finite, strict=True):
+        written = zip(batch.jobs, batch.last_b.tolist(), finite, logits_bv, strict=True)
+        for job, token_id, sound, logits_v in written:
             if job.gone:
                 continue
             if not sound:
                 job.fail(FailureKind.ENGINE, "the model computed numbers that are not finite")
                 continue
+            if job.item.watched and not job.item.written:
+                job.item.first = _shares(logits_v, job.item.watched)
             job.item.written.append(token_id)
             self._end(job)
 
@@ -226,6 +234,12 @@ class Decoder:
         return torch.tensor(
             [[0] * (columns - len(row)) + list(row) for row in rows], device=self._model.device
         )
+
+
+def _shares(logits_v: Tensor, watched: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    """The probability of each set of ids."""
+    probabilities_v = logits_v.double().softmax(-1)
+    return tuple(probabilities_v[list(ids)].sum().item() for ids in watched)
 
 
 def _right_aligned(mask_bt: Tensor, columns: int) -> Tensor:

@@ -1,13 +1,14 @@
 """Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 from ...domain.failure import AnnotationFailed, FailureKind
 from ...domain.ports import Deadline, Generation, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
+from ...domain.sequence import Choice
 from ...settings import EngineSettings
 from ..batcher import Batcher
 from .decoding import Decoder, Row
@@ -18,6 +19,8 @@ from .prompts import encode
 BUDGET_TOKENS: Final = 32_768
 """Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
 CANARY_TIMEOUT_S: Final = 5.0
+_SPACES: Final = " \t\r\n▁ĠĊ"
+"""White space, and how tokenizers spell it in their vocabularies."""
 
 
 class Generator:
@@ -31,6 +34,7 @@ class Generator:
         self._tokenizer = loaded.tokenizer
         self._context = loaded.context(max_model_len)
         self._vocabulary = loaded.vocabulary
+        self._known_openings: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
         budget_tokens = BUDGET_TOKENS if self.decoder.can_share else 1
         self._batcher = Batcher(
@@ -49,7 +53,7 @@ class Generator:
         if not self._batcher.failing:
             return self._batcher.alive
         try:
-            await self._submit([0], Sampling(max_tokens=1), Deadline.after(CANARY_TIMEOUT_S))
+            await self._submit(Row([0], Sampling(max_tokens=1)), Deadline.after(CANARY_TIMEOUT_S))
         except AnnotationFailed:
             return False
         return True
@@ -62,6 +66,22 @@ class Generator:
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
         """Continue ``messages``, in a batch with whatever else is under way."""
+        return await self._write(messages, Row((), sampling), deadline)
+
+    async def choose(
+        self, messages: tuple[Message, ...], words: tuple[str, ...], *, deadline: Deadline
+    ) -> Choice:
+        """The probability of each word as the first token: one forward pass.
+
+        Of a word that is no token by itself this is that of its beginning, see ``openings``.
+        """
+        watched = await asyncio.to_thread(self._openings, words)
+        row = Row((), Sampling(max_tokens=1), watched=watched)
+        generation = await self._write(messages, row, deadline)
+        return Choice(row.first, generation.usage)
+
+    async def _write(self, messages: tuple[Message, ...], row: Row, deadline: Deadline) -> Generation:
+        sampling = row.sampling
         if deadline.passed:
             raise AnnotationFailed(
                 FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
@@ -80,11 +100,38 @@ class Generator:
                 FailureKind.ENGINE,
                 f"the tokenizer of {self.model.name} gave no ids, or ids past its embeddings",
             )
-        return await self._submit(prompt_ids, sampling, deadline)
+        row.prompt_ids = prompt_ids
+        return await self._submit(row, deadline)
 
-    async def _submit(self, prompt_ids: list[int], sampling: Sampling, deadline: Deadline) -> Generation:
-        size = len(prompt_ids) + sampling.max_tokens
-        return await self._batcher.submit(Row(prompt_ids, sampling), size=size, deadline=deadline)
+    async def _submit(self, row: Row, deadline: Deadline) -> Generation:
+        size = len(row.prompt_ids) + row.sampling.max_tokens
+        return await self._batcher.submit(row, size=size, deadline=deadline)
+
+    def _openings(self, words: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        if words not in self._known_openings:
+            self._known_openings[words] = openings(self._tokenizer.get_vocab(), words)
+        return self._known_openings[words]
+
+
+def openings(vocabulary: Mapping[str, int], words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """The tokens that are each word, whatever its case and the space before it.
+
+    Where a vocabulary does not hold a word, the tokens that begin it and none of the others.
+    """
+    bare = [(token.strip(_SPACES).casefold(), id_) for token, id_ in vocabulary.items()]
+    wanted = [word.casefold() for word in words]
+
+    def opening(word: str) -> tuple[int, ...]:
+        whole = tuple(sorted(id_ for text, id_ in bare if text == word))
+        others = [other for other in wanted if other != word]
+        begun = (
+            id_
+            for text, id_ in bare
+            if text and word.startswith(text) and not any(other.startswith(text) for other in others)
+        )
+        return whole or tuple(sorted(begun))
+
+    return tuple(opening(word) for word in wanted)
 
 
 def _end_ids(loaded: Loaded) -> frozenset[int]:

@@ -1,0 +1,220 @@
+"""Sequence rewards (A-LoL, 2305.14718; papers.md 4, 5.6): components -> activation -> weighted sum, beside a value.
+
+The scorer sees one rollout. What it takes a whole call to say (advantages over a group, what to keep, how often to
+draw it) is made of its annotations by ``advantages``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ...domain.failure import AnnotationFailed, FailureKind, Rejected
+from ...domain.ports import Deadline, Intake
+from ...domain.provenance import ModelRef, Recipe, Usage
+from ...domain.rollout import Rollout
+from ...domain.sequence import ComponentScore, PromptValue, SequenceAnnotation, ValuesPrompts
+from ..options import Mode
+from .advantages import ValueSource
+from .components import Component, Extrinsic, Measured, Tools, activated
+from .judging import all_or_none
+from .making import components_of
+from .options import SequenceOptions, check
+
+METHOD: Final = "sequence"
+RULES: Final = ModelRef("assay/rules", "1")
+"""What the recipe names where no model is asked for the reward."""
+LARGEST: Final = 1e150
+"""Rewards beyond this are no rewards: sums of them would overflow."""
+BASELINES: Final = {
+    ValueSource.HEAD: "A-LoL: value of the reference policy at the prompt, by a trained head",
+    ValueSource.PROVIDED: "A-LoL if the caller's values are those of the reference policy",
+    ValueSource.GROUP_MEAN: "not A-LoL: mean reward of the group within this call, as in GRPO",
+    ValueSource.NONE: "none: no advantages",
+}
+
+
+class SequenceScorer:
+    """Puts a reward on whole completions, and beside it the value of the reference policy at their prompts.
+
+    ``value_model`` is None where the service hosts no value head. ``value_card`` is what that head says of the reward
+    it was trained to foretell. Raises ``Rejected`` for options that do not go together or with what is hosted.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        value_model: ValuesPrompts | None,
+        options: SequenceOptions,
+        *,
+        mode: Mode,
+        service_version: str,
+        tokenizer: ModelRef | None,
+        value_card: Mapping[str, Any] | None = None,
+    ) -> None:
+        check(options, mode)
+        self._options = options
+        self._components = components_of(options, tools)
+        self.value_source = _source(options, hosted=value_model is not None)
+        self._value_model = value_model if self.value_source is ValueSource.HEAD else None
+        self._recipe = Recipe(
+            method=METHOD,
+            mode=mode.value,
+            model=next((part.model for part in self._components if part.model is not None), RULES),
+            options=self._settled(value_card),
+            service_version=service_version,
+            tokenizer=tokenizer,
+            other_models=self._other_models(),
+            cacheable=all(part.reproducible for part in self._components),
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """What this scorer is, apart from the rollout.
+
+        ``dataset_weight_sum`` is not in it: like the moments of the extrinsic normalizer it belongs to one call.
+        """
+        return self._recipe
+
+    async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[SequenceAnnotation, Usage]:
+        """Reward one completion.
+
+        Raises ``AnnotationFailed``: ``empty`` without text of the policy, ``invalid`` where the rollout lacks what
+        its reward or value is made of, and whatever its components raise.
+        """
+        if not _says_something(rollout):
+            raise AnnotationFailed(FailureKind.EMPTY, "the policy wrote no text of the completion")
+        if self.value_source is ValueSource.PROVIDED and rollout.value is None:
+            raise AnnotationFailed(
+                FailureKind.INVALID, "value_source is `provided`, but this rollout has no value"
+            )
+        extrinsic = await self._extrinsic(rollout, deadline)
+        *measured, valued = await all_or_none(
+            (
+                *(_measured(part, rollout, deadline) for part in self._components),
+                self._valued(rollout, deadline),
+            )
+        )
+        scores = tuple(_score(part, one) for part, one in zip(self._components, measured, strict=True))
+        reward = extrinsic if not scores else math.fsum(score.weight * score.value for score in scores)
+        if not abs(reward) <= LARGEST:
+            raise AnnotationFailed(FailureKind.INVALID, f"a reward of {reward:g} is no usable number")
+        intakes = [intake for one in measured for intake in one.intakes]
+        usage = sum((one.usage for one in measured), Usage())
+        if valued is not None:
+            intakes, usage = [*intakes, valued.intake], usage + valued.intake.usage
+        return self._annotation(scores, reward + 0.0, rollout, valued, intakes), usage
+
+    def _annotation(
+        self,
+        scores: tuple[ComponentScore, ...],
+        reward: float,
+        rollout: Rollout,
+        valued: PromptValue | None,
+        intakes: Sequence[Intake],
+    ) -> SequenceAnnotation:
+        provided = rollout.value if self.value_source is ValueSource.PROVIDED else None
+        return SequenceAnnotation(
+            components=scores,
+            reward=reward,
+            value=provided if valued is None else valued.value,
+            transferred=any(intake.transferred for intake in intakes),
+            prompt_tokens_dropped=max((intake.prompt_tokens_dropped for intake in intakes), default=0),
+        )
+
+    async def _extrinsic(self, rollout: Rollout, deadline: Deadline) -> float:
+        """The whole reward where there are no components."""
+        if self._components:
+            return 0.0
+        return (await Extrinsic().measure(rollout, deadline)).raw
+
+    async def _valued(self, rollout: Rollout, deadline: Deadline) -> PromptValue | None:
+        if self._value_model is None:
+            return None
+        return await self._value_model.value(rollout.prompt, window=self._options.window, deadline=deadline)
+
+    def _settled(self, value_card: Mapping[str, Any] | None) -> dict[str, Any]:
+        options = self._options
+        parts = [_record(part) for part in self._components]
+        settled = {
+            "components": parts,
+            "value_source": self.value_source.value,
+            "baseline": BASELINES[self.value_source],
+            "sampling": options.sampling.value,
+            "eps": options.eps,
+            "max_length": options.max_length,
+            "max_prompt_length": options.max_prompt_length,
+            "tokenizer_policy": options.tokenizer_policy.value,
+        }
+        if self.value_source is ValueSource.HEAD:
+            trained = (value_card or {}).get("reward")
+            # A head foretells one reward; beside another one its advantages mean little.
+            settled["value_is_of_this_reward"] = (
+                None if trained is None else trained == reward_identity(parts)
+            )
+        return settled
+
+    def _other_models(self) -> dict[str, ModelRef]:
+        others = {part.name: part.model for part in self._components if part.model is not None}
+        named = {f"component {name}": ref for name, ref in others.items()}
+        return named if self._value_model is None else {**named, "value": self._value_model.model}
+
+
+def reward_identity(components: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a reward is made of, apart from names that may change: revisions, kinds, weights and activations."""
+    return [_pinned({key: value for key, value in part.items() if key != "name"}) for part in components]
+
+
+def _pinned(value: Any) -> Any:
+    """``value`` without the names of models, which are paths where they lie in folders: revisions say which ones."""
+    if not isinstance(value, Mapping):
+        return value
+    if value.keys() == {"name", "revision"}:
+        return value["revision"]
+    return {key: _pinned(inner) for key, inner in value.items()}
+
+
+def _record(part: Component) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "kind": part.kind.value,
+        "weight": part.weight,
+        "activation": part.activation.value,
+        **part.record,
+    }
+
+
+def _source(options: SequenceOptions, *, hosted: bool) -> ValueSource:
+    if options.value_source is ValueSource.HEAD and not hosted:
+        raise Rejected(
+            FailureKind.INVALID,
+            "this service hosts no value head: train one with `assayd train value` and name it with "
+            "ASSAY_SEQUENCE__VALUE_MODEL, or choose another value_source",
+            pointer="/options/value_source",
+        )
+    if options.value_source is None:
+        return ValueSource.HEAD if hosted else ValueSource.NONE
+    return ValueSource(options.value_source)
+
+
+def _says_something(rollout: Rollout) -> bool:
+    completion = rollout.completion
+    own = completion.mask or (True,) * len(completion)
+    spans = completion.alignment.token_spans
+    return any(
+        written and index not in completion.special and span.of(completion.text).strip()
+        for index, (written, span) in enumerate(zip(own, spans, strict=True))
+    )
+
+
+async def _measured(part: Component, rollout: Rollout, deadline: Deadline) -> Measured:
+    try:
+        return await part.source.measure(rollout, deadline)
+    except AnnotationFailed as failure:
+        raise AnnotationFailed(
+            failure.kind, f"component {part.name!r}: {failure.detail}", critique=failure.critique
+        ) from failure
+
+
+def _score(part: Component, measured: Measured) -> ComponentScore:
+    value = activated(measured.raw, part.activation)
+    return ComponentScore(part.name, measured.raw, value, part.weight, measured.criteria)

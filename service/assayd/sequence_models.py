@@ -1,0 +1,176 @@
+"""What stands behind ``/score/sequence``: reward models by name, hooks, word statistics, prompts, and a value head."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from . import __version__
+from .annotators.fitted import parse_cut
+from .annotators.options import Mode
+from .annotators.prompting import Prompt
+from .annotators.sequence import HostedReward, SequenceOptions, SequenceScorer, Tools
+from .annotators.sequence.diversity import DocumentFrequencies, parse_frequencies
+from .annotators.sequence.options import Activation
+from .checkers.scoring_hook import ScoringHook
+from .domain.ports import Engine
+from .domain.provenance import ModelRef
+from .domain.sequence import ScoresByHook
+from .engines import POCKET_VALUE
+from .hosting import open_engine
+from .prompt_files import load_prompts
+from .settings import EngineName, EngineSettings, RewardSettings, SequenceSettings, ValueSettings
+
+OWN: Final = "reward"
+"""What the reward model of the section itself is called."""
+_SEGMENTED: Final = "assay-segment-rm/1"
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceModels:
+    """Everything that makes a sequence scorer, loaded.
+
+    ``valuer`` (``ValuesPrompts``) is None without a value head. ``tokenizer`` is the first reward model's (name and
+    revision), for texts without tokens; None where the service's own does.
+    """
+
+    rewards: Mapping[str, HostedReward]
+    hooks: Mapping[str, ScoresByHook]
+    frequencies: DocumentFrequencies
+    prompts: Mapping[str, Prompt]
+    valuer: Any
+    tokenizer: tuple[str, str | None] | None
+
+    def annotator(
+        self, mode: Mode, options: SequenceOptions, tokenizer: ModelRef | None, critic: Any
+    ) -> SequenceScorer:
+        """The scorer of one call; ``critic`` (``Generates``) answers questions, None where it cannot.
+
+        Raises ``Rejected`` for options that do not go together or with the models.
+        """
+        return SequenceScorer(
+            Tools(self.rewards, self.hooks, self.frequencies, self.prompts, critic),
+            self.valuer,
+            options,
+            mode=mode,
+            service_version=__version__,
+            tokenizer=tokenizer,
+            value_card=None if self.valuer is None else self.valuer.card,
+        )
+
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """The hosted models by what they are for."""
+        named: dict[str, Any] = {}
+        for name, hosted in self.rewards.items():
+            named[f"sequence {name}"] = hosted.engine
+            named[f"sequence {name} entropy"] = hosted.weigher
+        named["value"] = self.valuer
+        return {use: engine for use, engine in named.items() if engine is not None}
+
+    def info(self) -> Mapping[str, Any]:
+        """The models, as plain JSON values."""
+        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        for name, hosted in self.rewards.items():
+            described[f"sequence {name}"] |= {
+                "activation": hosted.activation.value,
+                "cut": None if hosted.cut is None else asdict(hosted.cut),
+            }
+        if self.valuer is not None:
+            described["value"]["card"] = dict(self.valuer.card)
+        return described
+
+
+@asynccontextmanager
+async def open_sequence_models(settings: SequenceSettings) -> AsyncIterator[SequenceModels]:
+    """The models that the settings ask for, while the block runs. Raises ``ValueError`` with what to do."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(of: EngineSettings, role: str) -> Any:
+            engine = await open_engine(of, role)
+            stack.push_async_callback(engine.close)
+            return engine
+
+        async def reward(of: RewardSettings) -> HostedReward:
+            engine = await opened(of, "SegmentScorer")
+            hosted = _read(of, engine)
+            if hosted.cut is None or not hosted.cut.needs_entropies:
+                return hosted
+            return replace(hosted, weigher=await opened(_entropy_settings(of), "TokenWeigher"))
+
+        asked = _value_settings(settings)
+        yield SequenceModels(
+            rewards={name: await reward(of) for name, of in _rewards(settings).items()},
+            hooks={name: ScoringHook(target) for name, target in settings.hooks.items()},
+            frequencies=_frequencies(settings.document_frequencies),
+            prompts=load_prompts("sequence"),
+            valuer=None if asked is None else await opened(asked, "PromptValuer"),
+            tokenizer=_tokenizer(next(iter(_rewards(settings).values()))),
+        )
+
+
+def _rewards(settings: SequenceSettings) -> dict[str, RewardSettings]:
+    """The reward models by name: the section's own, unless it names none and others do."""
+    if OWN in settings.components:
+        raise ValueError(
+            f"sequence.components may not have one called {OWN}: that is the section's own model"
+        )
+    own = {} if settings.components and settings.model is None else {OWN: settings}
+    return {**own, **settings.components}
+
+
+def _read(settings: RewardSettings, engine: Any) -> HostedReward:
+    """How a model is read: as its card says that it was trained, unless the settings say otherwise."""
+    card = engine.card or {}
+    segmented = card.get("format") == _SEGMENTED
+    if settings.read == "segments" and not segmented:
+        raise ValueError(
+            f"{engine.model.name} is no segment model of `assayd train segment-rm`: read it at the `end`"
+        )
+    cut = parse_cut(card.get("cut", {})) if segmented and settings.read != "end" else None
+    return HostedReward(engine, Activation(settings.activation), cut)
+
+
+def _entropy_settings(settings: RewardSettings) -> EngineSettings:
+    if settings.entropy_model is None and settings.engine is not EngineName.POCKET:
+        raise ValueError(
+            f"{settings.model} was trained on segments that are cut by entropy: name the language model that weighs "
+            "them as its entropy_model, or read it at the `end`"
+        )
+    return settings.model_copy(
+        update={"model": settings.entropy_model, "revision": settings.entropy_revision}
+    )
+
+
+def _tokenizer(reward: RewardSettings) -> tuple[str, str | None] | None:
+    if reward.model is None:
+        return None
+    # A folder's pin is the digest of the model, which says nothing of its tokenizer.
+    return reward.model, None if Path(reward.model).is_dir() else reward.revision
+
+
+def _value_settings(settings: SequenceSettings) -> ValueSettings | None:
+    if settings.value_model is None and settings.engine is EngineName.FAKE:
+        return ValueSettings(engine=EngineName.FAKE)
+    if settings.value_model is None:
+        embedded = settings.engine is EngineName.POCKET and POCKET_VALUE.is_dir()
+        return ValueSettings(engine=EngineName.POCKET) if embedded else None
+    return ValueSettings(
+        engine=EngineName.TRANSFORMERS,
+        model=settings.value_base,
+        revision=settings.value_base_revision,
+        head=settings.value_model,
+        dtype=settings.dtype,
+        device=settings.device,
+        max_model_len=settings.max_model_len,
+    )
+
+
+def _frequencies(file: str | None) -> DocumentFrequencies:
+    if file is None:
+        return DocumentFrequencies(0, {})
+    try:
+        return parse_frequencies(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"sequence.document_frequencies {file!r}: {error}") from error
