@@ -1,5 +1,6 @@
 """Tiny real models whose numbers are known beforehand, and services that host them."""
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,12 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForTokenClassification, PreTrainedTokenizerFast
 
 from assayd.app import create_app
+from assayd.engines.transformers.loading import digest
 from assayd.settings import EngineName, Settings
 
 WIDTH = 64
@@ -131,6 +134,52 @@ def looking(folder: Path, attention: Mapping[str, float], score: float) -> str:
     return saved(model, folder)
 
 
+def valuing(folder: Path, values: Mapping[str, float], *, max_value: float = 1.0) -> tuple[str, str]:
+    """A language model, and a head on it that says ``max_value * values[letter]`` at a prompt of that letter.
+
+    It looks at all places alike: at a prompt of several letters it says the sigmoid of the mean of their logits.
+    """
+    tokenizer = letter_tokenizer()
+    model = LlamaForCausalLM(config())
+    _still(model)
+    embedded = torch.zeros(len(tokenizer), WIDTH)
+    embedded[:, 1] = math.sqrt(WIDTH)
+    for letter, value in values.items():
+        logit = math.log(value / (1 - value))
+        embedded[tokenizer.convert_tokens_to_ids(letter), :2] = torch.tensor(
+            [logit, math.sqrt(WIDTH - logit**2)]
+        )
+    model.model.embed_tokens.weight.data = embedded
+    base = saved(model, folder / "base")
+    eye, none = torch.eye(WIDTH), torch.zeros(WIDTH, WIDTH)
+    tensors = {
+        "query": torch.ones(WIDTH),
+        "attention.in_proj_weight": torch.cat([none, none, eye]),
+        "attention.in_proj_bias": torch.zeros(3 * WIDTH),
+        "attention.out_proj.weight": eye,
+        "attention.out_proj.bias": torch.zeros(WIDTH),
+        "score.weight": eye[:1].clone(),
+        "score.bias": torch.zeros(1),
+    }
+    return base, headed(folder / "head", tensors, base, heads=4, max_value=max_value)
+
+
+def headed(folder: Path, tensors: dict[str, torch.Tensor], base: str, *, heads: int, max_value: float) -> str:
+    """A value head in a folder, with the card that belongs to it."""
+    folder.mkdir(parents=True)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "value_head.safetensors"
+    )
+    card = {
+        "format": "assay-value-head/1",
+        "base": {"name": "base", "revision": digest(Path(base))},
+        "heads": heads,
+        "max_value": max_value,
+    }
+    (folder / "assay.json").write_text(json.dumps(card))
+    return str(folder)
+
+
 def random_pair(folder: Path, seed: int = 0) -> tuple[str, str]:
     """A random segment model and a random entropy model that does not find every token equally likely."""
     torch.manual_seed(seed)
@@ -168,6 +217,8 @@ def tiny() -> Any:
         predicting = staticmethod(predicting)
         looking = staticmethod(looking)
         random_pair = staticmethod(random_pair)
+        valuing = staticmethod(valuing)
+        headed = staticmethod(headed)
         letter_tokenizer = staticmethod(letter_tokenizer)
         saved = staticmethod(saved)
         config = staticmethod(config)
