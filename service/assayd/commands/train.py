@@ -7,8 +7,12 @@ import typer
 
 from .configuration import training
 from .cuts import CUT_HELP, cut_of
+from .train_value import document_frequencies, pocket_value, value
 
 app = typer.Typer(no_args_is_help=True, help="Make the models that are served.")
+app.command("value")(value)
+app.command("pocket-value")(pocket_value)
+app.command("document-frequencies")(document_frequencies)
 
 Out = Annotated[Path, typer.Argument(help="Folder to write the model to.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same model.")]
