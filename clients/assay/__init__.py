@@ -2,7 +2,19 @@
 
 from .client import Client
 from .errors import AssayError, CallRejected, ServiceUnreachable
-from .wire import Answer, Edit, Failed, Operation, Probed, Rewritten, Scored, Segment, SegmentScored, Span
+from .wire import (
+    Answer,
+    Edit,
+    Failed,
+    Operation,
+    Probed,
+    Rewritten,
+    Scored,
+    Segment,
+    SegmentScored,
+    SequenceScored,
+    Span,
+)
 
 __version__ = "0.1.0"
 
@@ -19,6 +31,7 @@ __all__ = [
     "Scored",
     "Segment",
     "SegmentScored",
+    "SequenceScored",
     "ServiceUnreachable",
     "Span",
 ]

@@ -13,9 +13,11 @@ from .wire import (
     Rewritten,
     Scored,
     SegmentScored,
+    SequenceScored,
     read_probes,
     read_rewrites,
     read_segments,
+    read_sequences,
     read_tokens,
 )
 
@@ -91,6 +93,22 @@ class Client:
         """
         body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method)
         return read_segments(self._post("/score/segment", body, timeout_s + _TRAVEL_S))
+
+    def score_sequence(
+        self,
+        rollouts: Sequence[Mapping[str, Any]],
+        *,
+        tokenizer: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Answer[SequenceScored]:
+        """One reward for each rollout's completion, its advantage, and how often to draw it.
+
+        A rollout may bring its ``value`` or its ``group``, see the option ``value_source``. Raises like
+        ``score_token``.
+        """
+        body = _body(rollouts, "strict", tokenizer, options, timeout_s)
+        return read_sequences(self._post("/score/sequence", body, timeout_s + _TRAVEL_S))
 
     def rewrite(
         self,

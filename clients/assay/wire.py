@@ -1,7 +1,7 @@
 """The answers of the service as plain dataclasses; fields that a newer service adds are kept in ``raw``."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 S = TypeVar("S")
@@ -62,6 +62,25 @@ class SegmentScored:
     offsets: tuple[tuple[int, int], ...]
     segments: tuple[Segment, ...]
     sequence_score: float | None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceScored:
+    """What a completion is worth as a whole, and beside the others of its call.
+
+    ``value``, ``advantage``, ``keep`` and ``sampling_weight`` are None where nobody said what to compare it with.
+    ``criteria`` are those of each rubric, by the component's name.
+    """
+
+    id: str
+    components: Mapping[str, float]
+    reward: float
+    value: float | None
+    advantage: float | None
+    keep: bool | None
+    sampling_weight: float | None
+    criteria: Mapping[str, Sequence[Mapping[str, Any]]]
     raw: Mapping[str, Any]
 
 
@@ -147,10 +166,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[S]):
-    """One result per rollout, in order, and the recipe they were judged by (``recipe["id"]`` can be pinned)."""
+    """One result per rollout, in order, and the recipe they were judged by (``recipe["id"]`` can be pinned).
+
+    ``batch`` is what holds for the call as a whole, such as ``positive_ratio`` of sequence rewards.
+    """
 
     results: tuple[S | Failed, ...]
     recipe: Mapping[str, Any]
+    batch: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_tokens(body: Mapping[str, Any]) -> Answer[Scored]:
@@ -161,6 +184,11 @@ def read_tokens(body: Mapping[str, Any]) -> Answer[Scored]:
 def read_segments(body: Mapping[str, Any]) -> Answer[SegmentScored]:
     """The body of a 200 answer of ``/score/segment``."""
     return _read(body, _segment_scored)
+
+
+def read_sequences(body: Mapping[str, Any]) -> Answer[SequenceScored]:
+    """The body of a 200 answer of ``/score/sequence``."""
+    return _read(body, _sequence_scored)
 
 
 def read_probes(body: Mapping[str, Any]) -> Answer[Probed]:
@@ -177,7 +205,7 @@ def _read(body: Mapping[str, Any], scored: Callable[[Mapping[str, Any]], S]) -> 
     results = (
         _failed(result) if result["status"] == "failed" else scored(result) for result in body["results"]
     )
-    return Answer(tuple(results), body["recipe"])
+    return Answer(tuple(results), body["recipe"], body.get("batch", {}))
 
 
 def _failed(result: Mapping[str, Any]) -> Failed:
@@ -204,6 +232,20 @@ def _segment_scored(result: Mapping[str, Any]) -> SegmentScored:
         offsets=_offsets(result),
         segments=tuple(_segment(segment) for segment in result["segments"]),
         sequence_score=result["sequence_score"],
+        raw=result,
+    )
+
+
+def _sequence_scored(result: Mapping[str, Any]) -> SequenceScored:
+    return SequenceScored(
+        id=result["id"],
+        components=result["components"],
+        reward=result["reward"],
+        value=result["value"],
+        advantage=result["advantage"],
+        keep=result["keep"],
+        sampling_weight=result["sampling_weight"],
+        criteria=result.get("criteria", {}),
         raw=result,
     )
 

@@ -109,3 +109,32 @@ def test_remarks_guide_a_rewrite(service: httpx.Client, critic: Any) -> None:
     assert isinstance(rewritten, assay.Rewritten)
     assert (rewritten.rewritten, rewritten.critique) == ("All of them.", '{"remarks": []}')
     assert answer.recipe["method"] == "critique"
+
+
+def test_sequence_rewards_arrive_typed(service: httpx.Client) -> None:
+    """A rewarded rollout is ``SequenceScored``; what holds for the call is its batch."""
+    items = [
+        {"id": name, "prompt": "p", "completion": {"text": text}, "extrinsic_reward": reward, "value": 0.5}
+        for name, text, reward in (("a", "good", 0.75), ("b", "bad", 0.25), ("c", "", 1.0))
+    ]
+    with assay.Client(str(service.base_url)) as client:
+        answer = client.score_sequence(items, options={"components": [], "value_source": "provided"})
+    good, bad, failed = answer.results
+    assert isinstance(good, assay.SequenceScored)
+    assert isinstance(bad, assay.SequenceScored)
+    assert (good.reward, good.value, good.advantage, good.keep, good.sampling_weight) == (
+        0.75,
+        0.5,
+        0.25,
+        True,
+        1.0,
+    )
+    assert (bad.advantage, bad.keep, bad.sampling_weight) == (-0.25, False, 0.0)
+    assert isinstance(failed, assay.Failed)
+    assert failed.kind == "empty"
+    assert answer.batch == {
+        "positive_ratio": 0.5,
+        "keep": [True, False, None],
+        "n_keep": 1,
+        "weight_sum": 0.25,
+    }

@@ -23,8 +23,8 @@ DOMAIN: Final = (
 )
 LIMITS: Final = (
     "It foretells what one small model says of another. At prompts of other kinds its values mean nothing.",
-    "Two prompts in three have names, objects and templates that the language model was trained on, one has others; the "
-    "held-out prompts are drawn alike.",
+    "Two prompts in three have names, objects and templates that the language model was trained on, one has others; "
+    "the held-out prompts are drawn alike.",
 )
 SHARES: Final = ((0.5, Split.TRAIN), (0.25, Split.HELD_OUT))
 """Of arithmetic; messages have half of that."""
