@@ -139,11 +139,13 @@ def test_the_value_is_max_value_times_a_sigmoid(folder: Path, hosting: Any, tiny
 
 def test_padding_is_not_attended_to(client: httpx.Client) -> None:
     """A head that looks everywhere alike gives the mean of a prompt's letters, whoever stands beside it."""
+    # Many at once, told apart by their references: whatever waits together is read together.
     items = [
-        {"prompt": prompt, "completion": {"text": "a", "truncated": True}}
-        for prompt in ("p", "ps", "s" * 300)
+        {"prompt": prompt, "reference": str(copy), "completion": {"text": "a", "truncated": True}}
+        for copy in range(20)
+        for prompt in ("p", "ps", "s" * 40)
     ]
     logits = [math.log(value / (1 - value)) for value in (0.7, 0.1)]
     both = 1 / (1 + math.exp(-sum(logits) / 2))
     together = column(score(client, items), "value")
-    assert together == pytest.approx([0.7, both, 0.1], abs=1e-5)
+    assert together == pytest.approx([0.7, both, 0.1] * 20, abs=1e-5)
