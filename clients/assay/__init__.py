@@ -1,5 +1,6 @@
 """Assay, the client that trainers import. It needs httpx and nothing else."""
 
+from .async_client import AsyncClient
 from .client import Client
 from .errors import AssayError, CallRejected, ServiceUnreachable
 from .wire import (
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "AssayError",
+    "AsyncClient",
     "CallRejected",
     "Client",
     "Edit",

@@ -1,28 +1,16 @@
-"""Calls the service over HTTP."""
+"""Calls the service over HTTP, and waits."""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
 
-from .errors import CallRejected, ServiceUnreachable
-from .wire import (
-    Answer,
-    Probed,
-    Rewritten,
-    Scored,
-    SegmentScored,
-    SequenceScored,
-    read_probes,
-    read_rewrites,
-    read_segments,
-    read_sequences,
-    read_tokens,
-)
+from .calls import Call, rewrite_call, segment_call, sequence_call, token_call
+from .errors import ServiceUnreachable
+from .wire import Answer, Probed, Rewritten, Scored, SegmentScored, SequenceScored
 
-# The service bounds its own work by timeout_s; the connection waits a little longer for the answer to travel.
-_TRAVEL_S = 5.0
+A = TypeVar("A")
 
 
 class Client:
@@ -91,8 +79,16 @@ class Client:
 
         A rollout may bring its policy's ``entropies``. Raises like ``score_token``.
         """
-        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method)
-        return read_segments(self._post("/score/segment", body, timeout_s + _TRAVEL_S))
+        return self._answer(
+            segment_call(
+                rollouts,
+                method=method,
+                mode=mode,
+                tokenizer=tokenizer,
+                options=options,
+                timeout_s=timeout_s,
+            )
+        )
 
     def score_sequence(
         self,
@@ -107,8 +103,9 @@ class Client:
         A rollout may bring its ``value`` or its ``group``, see the option ``value_source``. Raises like
         ``score_token``.
         """
-        body = _body(rollouts, "strict", tokenizer, options, timeout_s)
-        return read_sequences(self._post("/score/sequence", body, timeout_s + _TRAVEL_S))
+        return self._answer(
+            sequence_call(rollouts, tokenizer=tokenizer, options=options, timeout_s=timeout_s)
+        )
 
     def rewrite(
         self,
@@ -145,9 +142,9 @@ class Client:
     ) -> None:
         self.close()
 
-    def _post(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
+    def _answer(self, call: Call[A]) -> A:
         try:
-            response = self._http.post(path, json=body, timeout=timeout_s)
+            response = self._http.post(call.path, json=call.body, timeout=call.timeout_s)
         except httpx.TransportError as error:
             raise ServiceUnreachable(f"no answer from {self._http.base_url}: {error}") from error
         if response.is_success:

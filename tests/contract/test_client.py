@@ -1,5 +1,6 @@
 """Client and service meet on the wire: the real client against the real service."""
 
+import inspect
 import subprocess
 import sys
 from typing import Any
@@ -138,3 +139,35 @@ def test_sequence_rewards_arrive_typed(service: httpx.Client) -> None:
         "n_keep": 1,
         "weight_sum": 0.25,
     }
+
+
+async def test_the_client_of_event_loops_says_the_same(service: httpx.Client, critic: Any) -> None:
+    """Method by method, answers and refusals alike; one that nobody answers is unreachable."""
+    critic.reply = lambda prompt: "correct" if "The first error step is" in prompt else "Toxic Span 1: rat"
+    sequence = {"options": {"components": [], "value_source": "group_mean"}}
+    solution = {**ITEM, "prompt": "p", "reference": "r"}
+    with assay.Client(str(service.base_url)) as client:
+        async with assay.AsyncClient(str(service.base_url)) as other:
+            for method, item, more in (
+                ("score_token", ITEM, {"task": "relc-toxicity"}),
+                ("score_segment", ITEM, {"options": {"normalizer": "none"}}),
+                ("score_sequence", ITEM, sequence),
+                ("rewrite", solution, {}),
+            ):
+                one = getattr(client, method)([item], **more)
+                two = await getattr(other, method)([item], **more)
+                assert type(one.results[0]) is type(two.results[0])
+                assert one.recipe == two.recipe
+            with pytest.raises(assay.CallRejected):
+                await other.score_token([ITEM], task="poetry")
+    async with assay.AsyncClient("http://127.0.0.1:9") as nobody:
+        with pytest.raises(assay.ServiceUnreachable):
+            await nobody.score_sequence([ITEM])
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    """What one learns, the other knows."""
+    for name in ("score_token", "score_segment", "score_sequence", "rewrite"):
+        assert inspect.signature(getattr(assay.Client, name)) == inspect.signature(
+            getattr(assay.AsyncClient, name)
+        )
