@@ -9,6 +9,7 @@ from .settings import EngineSettings
 
 _VERBS: Final = {
     "Generator": "write text",
+    "PairScorer": "score pairs of texts",
     "PromptValuer": "value prompts",
     "SegmentScorer": "score completions",
     "TokenWeigher": "weigh tokens",

@@ -1,6 +1,6 @@
 """What stands behind ``/score/sequence``: reward models by name, hooks, word statistics, prompts, and a value head."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -93,8 +93,10 @@ async def open_sequence_models(settings: SequenceSettings) -> AsyncIterator[Sequ
             return engine
 
         async def reward(of: RewardSettings) -> HostedReward:
-            engine = await opened(of, "SegmentScorer")
-            hosted = _read(of, engine)
+            if of.read == "pair":
+                scorer = await opened(of, "PairScorer")
+                return HostedReward(scorer, Activation(of.activation), pair=True, label=of.label)
+            hosted = _read(of, await _causal(opened, of))
             if hosted.cut is None or not hosted.cut.needs_entropies:
                 return hosted
             return replace(hosted, weigher=await opened(_entropy_settings(of), "TokenWeigher"))
@@ -118,6 +120,16 @@ def _rewards(settings: SequenceSettings) -> dict[str, RewardSettings]:
         )
     own = {} if settings.components and settings.model is None else {OWN: settings}
     return {**own, **settings.components}
+
+
+async def _causal(opened: Callable[..., Awaitable[Any]], settings: RewardSettings) -> Any:
+    try:
+        return await opened(settings, "SegmentScorer")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}\nA classifier that reads both ways or has several labels is hosted as a sequence reward with "
+            "`read` set to pair"
+        ) from error
 
 
 def _read(settings: RewardSettings, engine: Any) -> HostedReward:

@@ -93,8 +93,12 @@ class RewardSettings(EngineSettings):
     engine: EngineName = EngineName.TRANSFORMERS
     activation: Literal["sigmoid", "raw"] = "sigmoid"
     """What is done to its score unless a call says otherwise."""
-    read: Literal["end", "segments"] | None = None
-    """`end`: on the end marker; `segments`: the mean over the segments it was trained on; by its card when absent."""
+    read: Literal["end", "segments", "pair"] | None = None
+    """`end`: on the end marker; `segments`: the mean over the segments it was trained on; by its card when absent.
+
+    `pair`: prompt and completion as two texts, by a sequence classifier such as BERT that reads both ways."""
+    label: str | None = None
+    """Name or number of the output that is rewarded, where a classifier read by `pair` has several."""
     entropy_model: str | None = None
     """Where its segments are cut by entropy: the language model that weighs them, on the same engine."""
     entropy_revision: str | None = None

@@ -57,6 +57,29 @@ class PromptValue:
     intake: Intake
 
 
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """What a classifier says of a prompt and a completion together."""
+
+    value: float
+    intake: Intake
+
+
+class ScoresPairs(Protocol):
+    """A reward model that reads prompt and completion as two texts, both ways."""
+
+    @property
+    def model(self) -> ModelRef:
+        """The model that answers, pinned."""
+        ...
+
+    async def score_pair(
+        self, prompt: tuple[Message, ...], text: str, *, window: Window, deadline: Deadline
+    ) -> PairScore:
+        """One forward pass; raises ``AnnotationFailed`` as ``ScoresSegments.score`` does."""
+        ...
+
+
 class ValuesPrompts(Protocol):
     """A hosted value head over a frozen reference policy."""
 

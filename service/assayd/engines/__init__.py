@@ -1,8 +1,8 @@
 """Hosted models. Each is loaded only when chosen: ``ENGINES`` maps a name to the module that hosts them.
 
 A module exports a class for each thing its models can do: ``Generator`` (``Generates``), ``SegmentScorer``
-(``ScoresSegments`` and ``Attends``), ``TokenWeigher`` (``WeighsTokens``), ``PromptValuer`` (``ValuesPrompts``). Each
-opens with ``await Class.open(settings)``.
+(``ScoresSegments`` and ``Attends``), ``TokenWeigher`` (``WeighsTokens``), ``PairScorer`` (``ScoresPairs``),
+``PromptValuer`` (``ValuesPrompts``). Each opens with ``await Class.open(settings)``.
 """
 
 from pathlib import Path

@@ -7,10 +7,10 @@ from statistics import fmean
 from typing import Any, Protocol, TypeAlias
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Deadline, Intake, ScoresSegments, WeighsTokens, Window
+from ...domain.ports import Deadline, Intake, SegmentScores, WeighsTokens, Window
 from ...domain.provenance import ModelRef, Usage
 from ...domain.rollout import Completion, Message, Rollout
-from ...domain.sequence import CriterionScore, ScoresByHook
+from ...domain.sequence import CriterionScore, PairScore, ScoresByHook
 from ...domain.text import Segment
 from ..cutting import Cut, content_end, cut, own_runs
 from ..exhibit import prompt_text
@@ -43,13 +43,16 @@ class HostedReward:
     """A reward model as it is hosted.
 
     ``cut`` is how it was trained to be read: the mean of its head at the ends of segments (papers.md 2.2). Without
-    one it is read once, on the end marker behind the completion, as sequence classifiers are.
+    one it is read once, on the end marker behind the completion, as causal sequence classifiers are. ``pair`` says that
+    ``engine`` is one of the others (``ScoresPairs``), which read prompt and completion as two texts.
     """
 
-    engine: ScoresSegments
+    engine: Any  # ScoresSegments, or ScoresPairs where ``pair``
     activation: Activation
     cut: Cut | None = None
     weigher: WeighsTokens | None = None
+    pair: bool = False
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,16 @@ class ModelReward:
     async def measure(self, rollout: Rollout, deadline: Deadline) -> Measured:
         """One forward pass, and one of the entropy model where it says where to cut."""
         how, completion = self.hosted.cut, rollout.completion
+        if self.hosted.pair:
+            scored: PairScore = await self.hosted.engine.score_pair(
+                rollout.prompt, completion.text, window=self.window, deadline=deadline
+            )
+            return Measured(scored.value, scored.intake.usage, intakes=(scored.intake,))
         if how is None:
             segments, weighed = _whole(completion)
         else:
             segments, weighed = await self._cut(how, rollout.prompt, completion, deadline)
-        scores = await self.hosted.engine.score(
+        scores: SegmentScores = await self.hosted.engine.score(
             rollout.prompt,
             completion,
             segments,

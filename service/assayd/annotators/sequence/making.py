@@ -64,7 +64,8 @@ def _component(asked: ComponentOptions, place: int, options: SequenceOptions, to
 def _hosted(asked: ComponentOptions, place: int, options: SequenceOptions, tools: Tools) -> Component:
     hosted: HostedReward = _chosen(tools.rewards, asked.model, place, "model", "ASSAY_SEQUENCE__COMPONENTS")
     ref = hosted.engine.model
-    read = {"end": True} if hosted.cut is None else {"cut": asdict(hosted.cut)}
+    whole = {"pair": hosted.label} if hosted.pair else {"end": True}
+    read = whole if hosted.cut is None else {"cut": asdict(hosted.cut)}
     weigher = {} if hosted.weigher is None else {"entropy_model": asdict(hosted.weigher.model)}
     return Component(
         name=asked.name,
