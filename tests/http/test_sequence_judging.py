@@ -181,3 +181,39 @@ def test_a_hosted_critic_tells_the_probability_itself(
     yes, no = 2.718282 + 0.367879, 1.0
     assert answer["results"][0]["reward"] == pytest.approx(yes / (yes + no), abs=1e-5)
     assert answer["recipe"]["options"]["components"][0]["answer_by"] == "probability"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reward"),
+    [
+        ("It says thanks.\nVerdict: Yes", 1.0),
+        ("Yes, one could say so, but it scolds.\n\n**Verdict: No.**", 0.0),
+        ("<think>Verdict: No</think>It is kind.\nVerdict: Yes", 1.0),
+        ("It is kind, so yes.", None),
+        ("Verdict: No\nOn second thought:\nVerdict: Yes", None),
+    ],
+)
+def test_a_critic_may_reason_before_its_verdict(
+    service: httpx.Client, critic: Any, reply: str, reward: float | None
+) -> None:
+    """Its verdict has a line of its own; two that differ are none."""
+    critic.reply = reply
+    answer = score(service, {**JUDGE, "reasoning": True}, f"reasoned {reply}")
+    (one,) = answer["results"]
+    if reward is None:
+        assert one["failure"]["kind"] == "unparseable"
+    else:
+        assert one["reward"] == reward
+    part = answer["recipe"]["options"]["components"][0]
+    assert (part["prompt"]["name"], part["answer_by"]) == ("sequence/judge-reasoned", "votes")
+    assert critic.bodies[0]["max_tokens"] == part["max_tokens"] == 1024
+
+
+def test_a_rubric_may_be_reasoned_about_at_length(service: httpx.Client, critic: Any) -> None:
+    """One reply a criterion, of as many tokens as are allowed."""
+    critic.reply = lambda prompt: (
+        f"Well.\nVerdict: {asked_about(prompt, thanks='Yes', short='Yes', rude='No')}"
+    )
+    answer = result(service, {**RUBRIC, "reasoning": True, "max_tokens": 4000}, "at length")
+    assert answer["reward"] == 1.0
+    assert {body["max_tokens"] for body in critic.bodies} == {4000}

@@ -216,6 +216,8 @@ def test_a_hook_is_pinned_by_its_file(client: httpx.Client) -> None:
         ({"kind": "judge", "question": " "}, "question"),
         ({"kind": "judge", "question": "?", "answer_by": "probability", "n_votes": 3}, "n_votes"),
         ({"kind": "judge", "question": "?", "answer_by": "probability"}, "answer_by"),
+        ({"kind": "judge", "question": "?", "answer_by": "probability", "reasoning": True}, "reasoning"),
+        ({"kind": "length", "reasoning": True}, "reasoning"),
         ({"kind": "rubric"}, "criteria"),
         ({"kind": "rubric", "criteria": [{"name": "c", "description": "d", "weight": -1.0}]}, "criteria"),
         ({"kind": "rubric", "criteria": [{"name": "c", "description": "d"}] * 2}, "criteria"),

@@ -53,8 +53,8 @@ def content_critic(messages: tuple[Message, ...]) -> Reply:
         return '{"remarks": []}'
     if "Identified Negative Text Span:" in asked:
         return "None identified\nIdentified Negative Text Span:\nNone identified"
-    if asked.rstrip().endswith("Yes or No."):
-        return "Yes"
+    if asked.endswith(("Yes or No.", "Verdict: No")):
+        return "Verdict: Yes" if asked.endswith("No") else "Yes"
     steps = _STEPS.findall(asked[asked.rfind("\n[0] ") + 1 :]) if "\n[0] " in asked else []
     return "\n".join(f'[{step}] "" | fake | correct' for step in steps) or "None identified"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final
@@ -21,6 +21,7 @@ NO: Final = "No"
 PLACEHOLDERS: Final = frozenset("question prompt completion reference fence".split())
 LEAST_SHARE: Final = 0.05
 """A critic that begins with neither word more surely than this was not about to answer."""
+_VERDICT: Final = re.compile(r"^[\s*>#-]*Verdict\W+(yes|no)\W*$", re.IGNORECASE | re.MULTILINE)
 _ANSWER: Final = re.compile(r"[\s*\"'`>]*(?:Answer\W+)?(yes|no)\b", re.IGNORECASE)
 
 
@@ -58,13 +59,14 @@ class ByVotes:
 
     engine: Generates
     samplings: tuple[Sampling, ...]
+    read: Callable[[str], bool | None]
 
     async def ask(self, messages: tuple[Message, ...], deadline: Deadline) -> Answered:
         """One reply a vote; ``unparseable`` where no more than half of them are an answer."""
         said = await all_or_none(
             self.engine.generate(messages, sampling, deadline=deadline) for sampling in self.samplings
         )
-        votes = [vote for reply in said if (vote := _vote(reply.text)) is not None]
+        votes = [vote for reply in said if (vote := self.read(reply.text)) is not None]
         if 2 * len(votes) <= len(said):
             raise AnnotationFailed(
                 FailureKind.UNPARSEABLE,
@@ -95,6 +97,17 @@ async def all_or_none(work: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
             task.cancel()
 
 
-def _vote(text: str) -> bool | None:
+def read_word(text: str) -> bool | None:
+    """Whether a reply begins with Yes; None where with neither word."""
     answer = _ANSWER.match(Reply(text).spoken)
     return None if answer is None else answer[1].lower() == YES.lower()
+
+
+def read_verdict(text: str) -> bool | None:
+    """Whether a reply's verdict is Yes; None without a verdict, and where it gives both."""
+    verdicts = {answer.lower() for answer in _VERDICT.findall(Reply(text).spoken)}
+    return verdicts == {YES.lower()} if len(verdicts) == 1 else None
+
+
+GRAMMARS: Final[Mapping[str, Callable[[str], bool | None]]] = {"yes-no": read_word, "verdict": read_verdict}
+"""How a reply is read, by the name that a prompt file gives in ``reply:``."""

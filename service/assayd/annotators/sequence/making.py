@@ -19,8 +19,9 @@ from .components import (
     Rubric,
     Tools,
 )
-from .judging import PLACEHOLDERS, ByProbability, ByVotes
+from .judging import GRAMMARS, PLACEHOLDERS, ByProbability, ByVotes
 from .options import (
+    BY_VOTES,
     LENGTH_TARGET,
     VOTING_TEMPERATURE,
     Activation,
@@ -31,6 +32,8 @@ from .options import (
 )
 
 PROMPT_OF: Final = {Kind.JUDGE: "judge", Kind.RUBRIC: "criterion"}
+REASONED: Final = "-reasoned"
+"""What the name of the prompt ends in that lets the critic reason first."""
 T = TypeVar("T")
 
 
@@ -100,7 +103,7 @@ def _questioned(asked: ComponentOptions, place: int, tools: Tools) -> Component:
             "the embedded critic answers no questions: name a real model with ASSAY_CRITIC__ENGINE and "
             "ASSAY_CRITIC__MODEL",
         )
-    prompt = tools.prompts[PROMPT_OF[asked.kind]]
+    prompt = tools.prompts[PROMPT_OF[asked.kind] + REASONED * asked.reasoning]
     if unknown := prompt.placeholders - PLACEHOLDERS:
         raise ValueError(f"prompt {prompt.name}: nothing fills {sorted(unknown)}")
     way, told = _way(asked, place, prompt, tools)
@@ -123,9 +126,7 @@ def _way(
     """How the critic answers, and what the recipe says of it."""
     by = asked.answer_by
     if by is None:
-        counted = not tools.chooses or any(
-            value is not None for value in (asked.n_votes, asked.temperature, asked.seed)
-        )
+        counted = not tools.chooses or any(getattr(asked, field) not in (None, False) for field in BY_VOTES)
         by = AnswerBy.VOTES if counted else AnswerBy.PROBABILITY
     if by is AnswerBy.PROBABILITY:
         if not tools.chooses:
@@ -137,14 +138,20 @@ def _way(
         temperature = VOTING_TEMPERATURE if votes > 1 else 0.0
     samplings = tuple(
         Sampling(
-            prompt.defaults["max_tokens"],
+            asked.max_tokens or prompt.defaults["max_tokens"],
             temperature,
             seed=None if asked.seed is None else asked.seed + vote,
         )
         for vote in range(votes)
     )
-    told = {"answer_by": by.value, "n_votes": votes, "temperature": temperature, "seed": asked.seed}
-    return ByVotes(tools.critic, samplings), told
+    told = {
+        "answer_by": by.value,
+        "n_votes": votes,
+        "temperature": temperature,
+        "seed": asked.seed,
+        "max_tokens": samplings[0].max_tokens,
+    }
+    return ByVotes(tools.critic, samplings, GRAMMARS[prompt.reply]), told
 
 
 def _plain(criteria: Sequence[Any]) -> list[dict[str, Any]]:

@@ -92,6 +92,10 @@ class ComponentOptions:
     """Asked one by one. For `rubric`, which needs one of a weight above 0."""
     answer_by: AnswerBy | None = None
     """`probability` where the critic's engine can say it and `n_votes` is absent. For `judge` and `rubric`."""
+    reasoning: bool = False
+    """Let the critic reason before its verdict; it is then counted by votes. For `judge` and `rubric`."""
+    max_tokens: Annotated[int, Ge(1)] | None = None
+    """Longest reply: 16, with `reasoning` 1024 when absent. Models that think aloud need room for it. For votes."""
     n_votes: Annotated[int, Ge(1), Le(64)] | None = None
     """Replies to count; 1 when absent. For `votes`."""
     temperature: Annotated[float, Ge(0)] | None = None
@@ -132,6 +136,8 @@ class SequenceOptions:
         return Window(self.max_length, self.max_prompt_length, transfer=transfer)
 
 
+BY_VOTES: Final = ("reasoning", "max_tokens", "n_votes", "temperature", "seed")
+"""What has a say in votes alone."""
 _OF_KIND: Final[dict[str, tuple[Kind, ...]]] = {
     "model": (Kind.MODEL,),
     "hook": (Kind.HOOK,),
@@ -139,6 +145,8 @@ _OF_KIND: Final[dict[str, tuple[Kind, ...]]] = {
     "question": (Kind.JUDGE,),
     "criteria": (Kind.RUBRIC,),
     "answer_by": (Kind.JUDGE, Kind.RUBRIC),
+    "reasoning": (Kind.JUDGE, Kind.RUBRIC),
+    "max_tokens": (Kind.JUDGE, Kind.RUBRIC),
     "n_votes": (Kind.JUDGE, Kind.RUBRIC),
     "temperature": (Kind.JUDGE, Kind.RUBRIC),
     "seed": (Kind.JUDGE, Kind.RUBRIC),
@@ -159,7 +167,7 @@ def check(options: SequenceOptions, mode: Mode) -> None:
         if component.name in names[:place]:
             refuse("name", f"two components are called {component.name!r}")
         for field, kinds in _OF_KIND.items():
-            if getattr(component, field) not in (None, ()) and component.kind not in kinds:
+            if getattr(component, field) not in (None, (), False) and component.kind not in kinds:
                 refuse(field, f"{field} is for {' and '.join(kinds)}, this is `{component.kind}`")
         _check_asking(component, refuse)
 
@@ -174,8 +182,8 @@ def _check_asking(component: ComponentOptions, refuse: Callable[[str, str], None
         if len({criterion.name for criterion in criteria}) < len(criteria):
             refuse("criteria", "two criteria have one name")
     if component.answer_by is AnswerBy.PROBABILITY:
-        for field in ("n_votes", "temperature", "seed"):
-            if getattr(component, field) is not None:
+        for field in BY_VOTES:
+            if getattr(component, field) not in (None, False):
                 refuse(field, f"{field} is for votes: a probability is told once")
 
 
