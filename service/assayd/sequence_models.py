@@ -14,7 +14,7 @@ from .annotators.sequence import HostedReward, SequenceOptions, SequenceScorer, 
 from .annotators.sequence.diversity import DocumentFrequencies, parse_frequencies
 from .annotators.sequence.options import Activation
 from .checkers.scoring_hook import ScoringHook
-from .domain.ports import Engine
+from .domain.ports import Engine, WeighsTokens
 from .domain.provenance import ModelRef
 from .domain.sequence import ScoresByHook
 from .engines import POCKET_VALUE
@@ -40,6 +40,7 @@ class SequenceModels:
     frequencies: DocumentFrequencies
     prompts: Mapping[str, Prompt]
     valuer: Any
+    reference: WeighsTokens | None
     tokenizer: tuple[str, str | None] | None
 
     def annotator(
@@ -53,6 +54,7 @@ class SequenceModels:
             Tools(self.rewards, self.hooks, self.frequencies, self.prompts, critic),
             self.valuer,
             options,
+            reference=self.reference,
             mode=mode,
             service_version=__version__,
             tokenizer=tokenizer,
@@ -66,7 +68,7 @@ class SequenceModels:
         for name, hosted in self.rewards.items():
             named[f"sequence {name}"] = hosted.engine
             named[f"sequence {name} entropy"] = hosted.weigher
-        named["value"] = self.valuer
+        named |= {"value": self.valuer, "sequence reference": self.reference}
         return {use: engine for use, engine in named.items() if engine is not None}
 
     def info(self) -> Mapping[str, Any]:
@@ -101,13 +103,14 @@ async def open_sequence_models(settings: SequenceSettings) -> AsyncIterator[Sequ
                 return hosted
             return replace(hosted, weigher=await opened(_entropy_settings(of), "TokenWeigher"))
 
-        asked = _value_settings(settings)
+        asked, policy = _value_settings(settings), _reference_settings(settings)
         yield SequenceModels(
             rewards={name: await reward(of) for name, of in _rewards(settings).items()},
             hooks={name: ScoringHook(target) for name, target in settings.hooks.items()},
             frequencies=_frequencies(settings.document_frequencies),
             prompts=load_prompts("sequence"),
             valuer=None if asked is None else await opened(asked, "PromptValuer"),
+            reference=await opened(policy, "TokenWeigher") if policy is not None else None,
             tokenizer=_tokenizer(next(iter(_rewards(settings).values()))),
         )
 
@@ -177,6 +180,14 @@ def _value_settings(settings: SequenceSettings) -> ValueSettings | None:
         device=settings.device,
         max_model_len=settings.max_model_len,
     )
+
+
+def _reference_settings(settings: SequenceSettings) -> EngineSettings | None:
+    if settings.reference_model is None:
+        own = settings.engine in (EngineName.POCKET, EngineName.FAKE)
+        return settings.model_copy(update={"model": None, "revision": None}) if own else None
+    named = {"model": settings.reference_model, "revision": settings.reference_revision}
+    return settings.model_copy(update={"engine": EngineName.TRANSFORMERS, **named})
 
 
 def _frequencies(file: str | None) -> DocumentFrequencies:

@@ -127,6 +127,9 @@ class SequenceSettings(RewardSettings):
     value_base: str | None = None
     """The reference policy that the head was trained on, where it is not found under the name in the head's card."""
     value_base_revision: str | None = None
+    reference_model: str | None = None
+    """The reference policy itself, for `return_ref_logprob`; the embedded one on the embedded engine when absent."""
+    reference_revision: str | None = None
 
 
 class ImplicitSettings(EngineSettings):

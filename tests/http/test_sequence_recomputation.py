@@ -51,6 +51,7 @@ def client(folder: Path, hosting: Any) -> Iterator[httpx.Client]:
         "model": str(folder / "segment"),
         "value_model": str(folder / "head"),
         "value_base": str(folder / "entropy"),
+        "reference_model": str(folder / "entropy"),
     }
     with hosting(sequence=sequence) as client:
         yield client
@@ -171,3 +172,25 @@ def test_a_value_depends_on_the_prompt_alone(client: httpx.Client, rollouts: lis
     other = {**rollout, "completion": rollouts[7]["completion"]}
     one, two = (result["value"] for result in served(client, [rollout, other])["results"])
     assert one == pytest.approx(two, abs=1e-6)
+
+
+def test_the_log_probability_is_that_of_the_reference_policy(
+    client: httpx.Client, folder: Path, rollouts: list[dict[str, Any]]
+) -> None:
+    """Summed over the tokens that the policy wrote, its end marker included; with it ratios can be made."""
+    name = client.get("/info").json()["models"]["sequence reward"]["name"]
+    length = len(rollouts[4]["completion"]["token_ids"])
+    asked = [*rollouts, {**rollouts[4], "mask": [1] * (length - 2) + [0, 0]}]
+    body = {"tokenizer": {"name": name}, "rollouts": asked, "options": {"return_ref_logprob": True}}
+    results = client.post("/score/sequence", json=body).json()["results"]
+    tokenizer = AutoTokenizer.from_pretrained(folder / "entropy")
+    policy = AutoModelForCausalLM.from_pretrained(folder / "entropy").train(mode=False)
+    for rollout, result in zip(asked, results, strict=True):
+        prompt = tokenizer(rollout["prompt"], add_special_tokens=False)["input_ids"]
+        ids = rollout["completion"]["token_ids"]
+        with torch.no_grad():
+            logits = policy(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].double()
+        logprobs = logits.log_softmax(-1)[range(len(ids)), ids].numpy()
+        expected = (logprobs * np.array(rollout.get("mask", [1] * len(ids)))).sum()
+        assert result["ref_logprob"] == pytest.approx(expected, abs=1e-3)
+    assert "ref_logprob" not in served(client, rollouts[:1])["results"][0]

@@ -239,6 +239,7 @@ def test_a_component_that_cannot_be_made_ends_the_call(
         ({"mode": "compat"}, "/mode"),
         ({"options": {"value_source": "head"}}, "/options/value_source"),
         ({"options": {"value_source": "mean"}}, "/options/value_source"),
+        ({"options": {"return_ref_logprob": True}}, "/options/return_ref_logprob"),
         ({"options": {"dataset_weight_sum": -1.0}}, "/options/dataset_weight_sum"),
         ({"options": {"components": [{"name": "a", "kind": "length"}] * 2}}, "/options/components/1/name"),
         ({"options": {"components": [{"name": "", "kind": "length"}]}}, "/options/components/0/name"),

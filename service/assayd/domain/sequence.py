@@ -37,13 +37,15 @@ class SequenceAnnotation:
     """One finite reward for a completion: the weighted sum of its components, or the extrinsic reward without any.
 
     ``value`` is what the reference policy's completions of the same prompt are worth on average, by a value head or
-    by the caller; None where nobody said so, or where only the call as a whole can tell. ``transferred`` and
+    by the caller; None where nobody said so, or where only the call as a whole can tell. ``ref_logprob`` (nats) is that
+    of the policy's tokens under the reference policy, where the caller asked for it. ``transferred`` and
     ``prompt_tokens_dropped``: see ``Intake``, of whichever model it holds for.
     """
 
     components: tuple[ComponentScore, ...]
     reward: float
     value: float | None = None
+    ref_logprob: float | None = None
     transferred: bool = False
     prompt_tokens_dropped: int = 0
     transient: bool = False

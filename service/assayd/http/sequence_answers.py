@@ -29,7 +29,8 @@ class SequenceJudged(msgspec.Struct, frozen=True, tag_field="status", tag="ok"):
     `reward` is the weighted sum of `components` (behind their activation; `raw` are the numbers before it), or the
     extrinsic reward where there are none. `advantage` is `reward - value`, `keep` whether it is above 0; both are null
     where nobody said what to compare with. `sampling_weight` is how often to draw the rollout, as a share of the call.
-    `criteria` are those of each rubric, by the component's name.
+    `criteria` are those of each rubric, by the component's name. `ref_logprob` (nats) is that of the policy's tokens
+    under the reference policy, where it was asked for.
     """
 
     id: str
@@ -42,6 +43,7 @@ class SequenceJudged(msgspec.Struct, frozen=True, tag_field="status", tag="ok"):
     sampling_weight: float | None
     provenance: WireProvenance
     criteria: dict[str, list[WireCriterion]] | msgspec.UnsetType = msgspec.UNSET
+    ref_logprob: float | msgspec.UnsetType = msgspec.UNSET
     transferred: bool | msgspec.UnsetType = msgspec.UNSET
     prompt_tokens_dropped: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -125,6 +127,7 @@ def _answer(one: Reckoned, standing: Standing) -> SequenceJudged:
         sampling_weight=standing.sampling_weight,
         provenance=provenance_answer(one.provenance),
         criteria=criteria or msgspec.UNSET,
+        ref_logprob=msgspec.UNSET if annotation.ref_logprob is None else annotation.ref_logprob,
         transferred=annotation.transferred or msgspec.UNSET,
         prompt_tokens_dropped=annotation.prompt_tokens_dropped or msgspec.UNSET,
     )

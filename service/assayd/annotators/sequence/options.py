@@ -122,6 +122,8 @@ class SequenceOptions:
     """The sum of `batch.weight_sum` over a whole data set, to weigh by instead of this call's own."""
     eps: Annotated[float, Gt(0), Le(1)] = EPS
     """The paper clips importance ratios to `1 - eps`, `1 + eps`; they are the trainer's, so this is only handed on."""
+    return_ref_logprob: bool = False
+    """Send along the log-probability (nats) of the policy's tokens under the reference policy, for those ratios."""
     max_length: Annotated[int, Ge(1)] | None = None
     """Most tokens of prompt and completion; more is `too_long`. What the model holds when absent."""
     max_prompt_length: Annotated[int, Ge(1)] = MAX_PROMPT_LENGTH

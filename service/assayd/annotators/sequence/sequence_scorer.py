@@ -6,14 +6,16 @@ draw it) is made of its annotations by ``advantages``.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ...domain.failure import AnnotationFailed, FailureKind, Rejected
-from ...domain.ports import Deadline, Intake
+from ...domain.ports import Deadline, Intake, TokenStats, WeighsTokens
 from ...domain.provenance import ModelRef, Recipe, Usage
 from ...domain.rollout import Rollout
 from ...domain.sequence import ComponentScore, PromptValue, SequenceAnnotation, ValuesPrompts
 from ..options import Mode
+from ..scoring import is_masked
 from .advantages import ValueSource
 from .components import Component, Extrinsic, Measured, Tools, activated
 from .judging import all_or_none
@@ -37,7 +39,8 @@ class SequenceScorer:
     """Puts a reward on whole completions, and beside it the value of the reference policy at their prompts.
 
     ``value_model`` is None where the service hosts no value head. ``value_card`` is what that head says of the reward
-    it was trained to foretell. Raises ``Rejected`` for options that do not go together or with what is hosted.
+    it was trained to foretell; ``reference`` is the reference policy, where the service hosts it. Raises ``Rejected``
+    for options that do not go together or with what is hosted.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class SequenceScorer:
         value_model: ValuesPrompts | None,
         options: SequenceOptions,
         *,
+        reference: WeighsTokens | None = None,
         mode: Mode,
         service_version: str,
         tokenizer: ModelRef | None,
@@ -56,6 +60,7 @@ class SequenceScorer:
         self._components = components_of(options, tools)
         self.value_source = _source(options, hosted=value_model is not None)
         self._value_model = value_model if self.value_source is ValueSource.HEAD else None
+        self._reference = _asked_for(reference) if options.return_ref_logprob else None
         self._recipe = Recipe(
             method=METHOD,
             mode=mode.value,
@@ -88,10 +93,11 @@ class SequenceScorer:
                 FailureKind.INVALID, "value_source is `provided`, but this rollout has no value"
             )
         extrinsic = await self._extrinsic(rollout, deadline)
-        *measured, valued = await all_or_none(
+        *measured, valued, stats = await all_or_none(
             (
                 *(_measured(part, rollout, deadline) for part in self._components),
                 self._valued(rollout, deadline),
+                self._weighed(rollout, deadline),
             )
         )
         scores = tuple(_score(part, one) for part, one in zip(self._components, measured, strict=True))
@@ -100,9 +106,11 @@ class SequenceScorer:
             raise AnnotationFailed(FailureKind.INVALID, f"a reward of {reward:g} is no usable number")
         intakes = [intake for one in measured for intake in one.intakes]
         usage = sum((one.usage for one in measured), Usage())
-        if valued is not None:
-            intakes, usage = [*intakes, valued.intake], usage + valued.intake.usage
-        return self._annotation(scores, reward + 0.0, rollout, valued, intakes), usage
+        for more in (valued, stats):
+            if more is not None:
+                intakes, usage = [*intakes, more.intake], usage + more.intake.usage
+        annotation = self._annotation(scores, reward + 0.0, rollout, valued, intakes)
+        return replace(annotation, ref_logprob=_own_logprob(rollout, stats)), usage
 
     def _annotation(
         self,
@@ -132,6 +140,13 @@ class SequenceScorer:
             return None
         return await self._value_model.value(rollout.prompt, window=self._options.window, deadline=deadline)
 
+    async def _weighed(self, rollout: Rollout, deadline: Deadline) -> TokenStats | None:
+        if self._reference is None:
+            return None
+        return await self._reference.weigh(
+            rollout.prompt, rollout.completion, window=self._options.window, deadline=deadline
+        )
+
     def _settled(self, value_card: Mapping[str, Any] | None) -> dict[str, Any]:
         options = self._options
         parts = [_record(part) for part in self._components]
@@ -141,6 +156,7 @@ class SequenceScorer:
             "baseline": BASELINES[self.value_source],
             "sampling": options.sampling.value,
             "eps": options.eps,
+            "return_ref_logprob": options.return_ref_logprob,
             "max_length": options.max_length,
             "max_prompt_length": options.max_prompt_length,
             "tokenizer_policy": options.tokenizer_policy.value,
@@ -156,7 +172,8 @@ class SequenceScorer:
     def _other_models(self) -> dict[str, ModelRef]:
         others = {part.name: part.model for part in self._components if part.model is not None}
         named = {f"component {name}": ref for name, ref in others.items()}
-        return named if self._value_model is None else {**named, "value": self._value_model.model}
+        beside: dict[str, Any] = {"value": self._value_model, "reference": self._reference}
+        return named | {use: engine.model for use, engine in beside.items() if engine is not None}
 
 
 def reward_identity(components: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -194,6 +211,25 @@ def _source(options: SequenceOptions, *, hosted: bool) -> ValueSource:
     if options.value_source is None:
         return ValueSource.HEAD if hosted else ValueSource.NONE
     return ValueSource(options.value_source)
+
+
+def _asked_for(reference: WeighsTokens | None) -> WeighsTokens:
+    if reference is None:
+        raise Rejected(
+            FailureKind.INVALID,
+            "this service hosts no reference policy: name it with ASSAY_SEQUENCE__REFERENCE_MODEL",
+            pointer="/options/return_ref_logprob",
+        )
+    return reference
+
+
+def _own_logprob(rollout: Rollout, stats: TokenStats | None) -> float | None:
+    """The log-probability of the tokens that the policy wrote."""
+    if stats is None:
+        return None
+    return math.fsum(
+        logprob for index, logprob in enumerate(stats.logprobs) if not is_masked(rollout.completion, index)
+    )
 
 
 def _says_something(rollout: Rollout) -> bool:
