@@ -10,7 +10,7 @@ from typing import Any
 
 from .annotators.options import Mode
 from .annotators.sequence import SequenceOptions, SequenceScorer
-from .annotators.sequence.sequence_scorer import reward_identity
+from .annotators.sequence.recording import reward_identity
 from .domain.failure import AnnotationFailed, Failure
 from .domain.ports import Deadline, FinishReason, Generates, Sampling
 from .domain.rollout import Completion, Message, Rollout

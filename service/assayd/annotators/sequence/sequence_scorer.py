@@ -6,7 +6,7 @@ draw it) is made of its annotations by ``advantages``.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ...domain.failure import AnnotationFailed, FailureKind, Rejected
@@ -21,18 +21,13 @@ from .components import Component, Extrinsic, Measured, Tools, activated
 from .judging import all_or_none
 from .making import components_of
 from .options import SequenceOptions, check
+from .recording import BASELINES, record_of, reward_identity
 
 METHOD: Final = "sequence"
 RULES: Final = ModelRef("assay/rules", "1")
 """What the recipe names where no model is asked for the reward."""
 LARGEST: Final = 1e150
 """Rewards beyond this are no rewards: sums of them would overflow."""
-BASELINES: Final = {
-    ValueSource.HEAD: "A-LoL: value of the reference policy at the prompt, by a trained head",
-    ValueSource.PROVIDED: "A-LoL if the caller's values are those of the reference policy",
-    ValueSource.GROUP_MEAN: "not A-LoL: mean reward of the group within this call, as in GRPO",
-    ValueSource.NONE: "none: no advantages",
-}
 
 
 class SequenceScorer:
@@ -92,48 +87,37 @@ class SequenceScorer:
             raise AnnotationFailed(
                 FailureKind.INVALID, "value_source is `provided`, but this rollout has no value"
             )
-        extrinsic = await self._extrinsic(rollout, deadline)
-        *measured, valued, stats = await all_or_none(
-            (
-                *(_measured(part, rollout, deadline) for part in self._components),
-                self._valued(rollout, deadline),
-                self._weighed(rollout, deadline),
+        taken = _Taken(
+            *await all_or_none(
+                (
+                    self._measured(rollout, deadline),
+                    self._valued(rollout, deadline),
+                    self._weighed(rollout, deadline),
+                )
             )
         )
-        scores = tuple(_score(part, one) for part, one in zip(self._components, measured, strict=True))
-        reward = extrinsic if not scores else math.fsum(score.weight * score.value for score in scores)
-        if not abs(reward) <= LARGEST:
-            raise AnnotationFailed(FailureKind.INVALID, f"a reward of {reward:g} is no usable number")
-        intakes = [intake for one in measured for intake in one.intakes]
-        usage = sum((one.usage for one in measured), Usage())
-        for more in (valued, stats):
-            if more is not None:
-                intakes, usage = [*intakes, more.intake], usage + more.intake.usage
-        annotation = self._annotation(scores, reward + 0.0, rollout, valued, intakes)
-        return replace(annotation, ref_logprob=_own_logprob(rollout, stats)), usage
-
-    def _annotation(
-        self,
-        scores: tuple[ComponentScore, ...],
-        reward: float,
-        rollout: Rollout,
-        valued: PromptValue | None,
-        intakes: Sequence[Intake],
-    ) -> SequenceAnnotation:
-        provided = rollout.value if self.value_source is ValueSource.PROVIDED else None
-        return SequenceAnnotation(
+        scores = tuple(_score(part, one) for part, one in zip(self._components, taken.measured, strict=True))
+        annotation = SequenceAnnotation(
             components=scores,
-            reward=reward,
-            value=provided if valued is None else valued.value,
-            transferred=any(intake.transferred for intake in intakes),
-            prompt_tokens_dropped=max((intake.prompt_tokens_dropped for intake in intakes), default=0),
+            reward=_sum(scores) if scores else (await Extrinsic().measure(rollout, deadline)).raw,
+            value=self._value(rollout, taken.value),
+            ref_logprob=_own_logprob(rollout, taken.stats),
+            transferred=any(intake.transferred for intake in taken.intakes),
+            prompt_tokens_dropped=max((intake.prompt_tokens_dropped for intake in taken.intakes), default=0),
         )
+        if not abs(annotation.reward) <= LARGEST:
+            raise AnnotationFailed(
+                FailureKind.INVALID, f"a reward of {annotation.reward:g} is no usable number"
+            )
+        return annotation, taken.usage
 
-    async def _extrinsic(self, rollout: Rollout, deadline: Deadline) -> float:
-        """The whole reward where there are no components."""
-        if self._components:
-            return 0.0
-        return (await Extrinsic().measure(rollout, deadline)).raw
+    def _value(self, rollout: Rollout, valued: PromptValue | None) -> float | None:
+        if valued is not None:
+            return valued.value
+        return rollout.value if self.value_source is ValueSource.PROVIDED else None
+
+    async def _measured(self, rollout: Rollout, deadline: Deadline) -> list[Measured]:
+        return await all_or_none(_measured(part, rollout, deadline) for part in self._components)
 
     async def _valued(self, rollout: Rollout, deadline: Deadline) -> PromptValue | None:
         if self._value_model is None:
@@ -149,7 +133,7 @@ class SequenceScorer:
 
     def _settled(self, value_card: Mapping[str, Any] | None) -> dict[str, Any]:
         options = self._options
-        parts = [_record(part) for part in self._components]
+        parts = [record_of(part) for part in self._components]
         settled = {
             "components": parts,
             "value_source": self.value_source.value,
@@ -176,28 +160,25 @@ class SequenceScorer:
         return named | {use: engine.model for use, engine in beside.items() if engine is not None}
 
 
-def reward_identity(components: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What a reward is made of, apart from names that may change: revisions, kinds, weights and activations."""
-    return [_pinned({key: value for key, value in part.items() if key != "name"}) for part in components]
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """All that was asked of models and rules about one rollout."""
 
+    measured: list[Measured]
+    value: PromptValue | None
+    stats: TokenStats | None
 
-def _pinned(value: Any) -> Any:
-    """``value`` without the names of models, which are paths where they lie in folders: revisions say which ones."""
-    if not isinstance(value, Mapping):
-        return value
-    if value.keys() == {"name", "revision"}:
-        return value["revision"]
-    return {key: _pinned(inner) for key, inner in value.items()}
+    @property
+    def intakes(self) -> list[Intake]:
+        """How the models took it in."""
+        beside = [more.intake for more in (self.value, self.stats) if more is not None]
+        return [intake for one in self.measured for intake in one.intakes] + beside
 
-
-def _record(part: Component) -> dict[str, Any]:
-    return {
-        "name": part.name,
-        "kind": part.kind.value,
-        "weight": part.weight,
-        "activation": part.activation.value,
-        **part.record,
-    }
+    @property
+    def usage(self) -> Usage:
+        """What it cost."""
+        beside = [more.intake.usage for more in (self.value, self.stats) if more is not None]
+        return sum((*(one.usage for one in self.measured), *beside), Usage())
 
 
 def _source(options: SequenceOptions, *, hosted: bool) -> ValueSource:
@@ -249,6 +230,10 @@ async def _measured(part: Component, rollout: Rollout, deadline: Deadline) -> Me
         raise AnnotationFailed(
             failure.kind, f"component {part.name!r}: {failure.detail}", critique=failure.critique
         ) from failure
+
+
+def _sum(scores: Sequence[ComponentScore]) -> float:
+    return math.fsum(score.weight * score.value for score in scores) + 0.0  # never -0.0
 
 
 def _score(part: Component, measured: Measured) -> ComponentScore:
