@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-PROMPT = "Bo bought 4 boxes of 3 pens each and gave away 2 pens. How many are left?"
-RIGHT = "Bo bought 4 boxes of 3 pens each: 4 * 3 = 12.\nAfter giving away 2 pens, 12 - 2 = 10.\nA: 10"
-WRONG = "Bo bought 4 boxes of 3 pens each: 4 * 3 = 13.\nAfter giving away 2 pens, 13 - 2 = 11.\nA: 11"
+PROMPT = "Bo buys 4 bags of 3 pens. Then Bo loses 2. How many pens are left?"
+RIGHT = "The product is 4 * 3 = 12.\nTaking away gives 12 - 2 = 10.\nA: 10"
+WRONG = "The product is 4 * 3 = 11.\nTaking away gives 11 - 2 = 9.\nA: 9"
 
 
 def score(client: httpx.Client, texts: list[str], prompt: str = PROMPT, **options: Any) -> dict[str, Any]:
