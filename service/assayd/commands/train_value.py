@@ -96,7 +96,7 @@ def value(
 
 def pocket_value(
     out: Annotated[Path, typer.Argument(help="Folder to write the head to.")],
-    prompts: Annotated[int, typer.Option(help="Prompts to write completions at.")] = 2000,
+    prompts: Annotated[int, typer.Option(help="Prompts to write completions at.")] = 1000,
     samples: Annotated[int, typer.Option(help="Completions a prompt.")] = 2,
     threads: Annotated[int, typer.Option(help="Threads to train with; they are a part of the result.")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same head.")] = 0,
