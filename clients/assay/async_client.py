@@ -108,22 +108,24 @@ class AsyncClient:
         rollouts: Sequence[Mapping[str, Any]],
         *,
         method: str = "rewrite",
+        task: str | None = None,
+        rubric: str | None = None,
         mode: str = "strict",
         tokenizer: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
         timeout_s: float = 60.0,
-        **critic: str,
     ) -> Answer[Rewritten]:
         """See ``Client.rewrite``."""
         return await self._answer(
             rewrite_call(
                 rollouts,
                 method=method,
+                task=task,
+                rubric=rubric,
                 mode=mode,
                 tokenizer=tokenizer,
                 options=options,
                 timeout_s=timeout_s,
-                **critic,
             )
         )
 

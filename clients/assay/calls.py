@@ -48,15 +48,12 @@ class Call(Generic[A]):
         raise rejection(response)
 
 
-def token_call(
-    rollouts: Rollouts, *, method: str, task: str | None, **common: Any
-) -> Call[Answer[Scored] | Answer[Probed]]:
+def token_call(rollouts: Rollouts, *, method: str, **common: Any) -> Call[Answer[Scored] | Answer[Probed]]:
     """One reward per token, by a critic or by a rewriter."""
-    what = {"method": method} if task is None else {"method": method, "task": task}
     read: Callable[[Mapping[str, Any]], Answer[Scored] | Answer[Probed]] = (
         read_probes if method == "grm" else read_tokens
     )
-    return Call("/score/token", _body(rollouts, **{**common, **what}), read)
+    return Call("/score/token", _body(rollouts, method=method, **common), read)
 
 
 def segment_call(rollouts: Rollouts, **common: Any) -> Call[Answer[SegmentScored]]:
@@ -87,4 +84,6 @@ def rejection(response: httpx.Response) -> CallRejected:
 
 
 def _body(rollouts: Rollouts, *, options: Mapping[str, Any] | None, **fields: Any) -> dict[str, Any]:
-    return {"rollouts": list(rollouts), "options": dict(options or {}), **fields}
+    """The request; of the other fields those that are said."""
+    said = {name: value for name, value in fields.items() if value is not None}
+    return {"rollouts": list(rollouts), "options": dict(options or {}), **said}

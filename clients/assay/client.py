@@ -61,9 +61,17 @@ class Client:
         written each token, and needs every rollout's ``reference``. Raises ``CallRejected`` when the call as a whole
         is refused and ``ServiceUnreachable`` when nobody answers.
         """
-        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method, task=task)
-        answer = self._post("/score/token", body, timeout_s + _TRAVEL_S)
-        return read_probes(answer) if method == "grm" else read_tokens(answer)
+        return self._answer(
+            token_call(
+                rollouts,
+                method=method,
+                task=task,
+                mode=mode,
+                tokenizer=tokenizer,
+                options=options,
+                timeout_s=timeout_s,
+            )
+        )
 
     def score_segment(
         self,
@@ -124,8 +132,18 @@ class Client:
         Method ``rewrite`` goes by every rollout's ``reference``; ``critique`` by the remarks of a critic, whose
         ``task`` and ``rubric`` may be named. Raises like ``score_token``.
         """
-        body = _body(rollouts, mode, tokenizer, options, timeout_s, method=method, task=task, rubric=rubric)
-        return read_rewrites(self._post("/rewrite", body, timeout_s + _TRAVEL_S))
+        return self._answer(
+            rewrite_call(
+                rollouts,
+                method=method,
+                task=task,
+                rubric=rubric,
+                mode=mode,
+                tokenizer=tokenizer,
+                options=options,
+                timeout_s=timeout_s,
+            )
+        )
 
     def close(self) -> None:
         """Let the connections go."""
@@ -147,37 +165,4 @@ class Client:
             response = self._http.post(call.path, json=call.body, timeout=call.timeout_s)
         except httpx.TransportError as error:
             raise ServiceUnreachable(f"no answer from {self._http.base_url}: {error}") from error
-        if response.is_success:
-            answer: Mapping[str, Any] = response.json()
-            return answer
-        raise _rejection(response)
-
-
-def _body(
-    rollouts: Sequence[Mapping[str, Any]],
-    mode: str,
-    tokenizer: Mapping[str, str] | None,
-    options: Mapping[str, Any] | None,
-    timeout_s: float,
-    **what: str | None,
-) -> dict[str, Any]:
-    """The request; ``what`` is left out where it is None."""
-    return {
-        "mode": mode,
-        "tokenizer": tokenizer,
-        "rollouts": list(rollouts),
-        "options": dict(options or {}),
-        "timeout_s": timeout_s,
-        **{name: value for name, value in what.items() if value is not None},
-    }
-
-
-def _rejection(response: httpx.Response) -> CallRejected:
-    problem = response.json() if "json" in response.headers.get("content-type", "") else {}
-    return CallRejected(
-        response.status_code,
-        problem.get("kind", "internal"),
-        problem.get("detail", response.text[:200]),
-        pointer=problem.get("pointer"),
-        retry_after_s=problem.get("retry_after_s"),
-    )
+        return call.answer(response)
