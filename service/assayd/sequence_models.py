@@ -17,7 +17,7 @@ from .checkers.scoring_hook import ScoringHook
 from .domain.ports import Engine, WeighsTokens
 from .domain.provenance import ModelRef
 from .domain.sequence import ScoresByHook
-from .engines import POCKET_VALUE
+from .engines import POCKET_SEGMENT_CENTER, POCKET_SEGMENT_SCALE, POCKET_VALUE
 from .hosting import open_engine
 from .prompt_files import load_prompts
 from .settings import EngineName, EngineSettings, RewardSettings, SequenceSettings, ValueSettings
@@ -97,7 +97,10 @@ async def open_sequence_models(settings: SequenceSettings) -> AsyncIterator[Sequ
         async def reward(of: RewardSettings) -> HostedReward:
             if of.read == "pair":
                 scorer = await opened(of, "PairScorer")
-                return HostedReward(scorer, Activation(of.activation), pair=True, label=of.label)
+                center, scale = _standard(of)
+                return HostedReward(
+                    scorer, Activation(of.activation), pair=True, label=of.label, center=center, scale=scale
+                )
             hosted = _read(of, await _causal(opened, of))
             if hosted.cut is None or not hosted.cut.needs_entropies:
                 return hosted
@@ -144,7 +147,18 @@ def _read(settings: RewardSettings, engine: Any) -> HostedReward:
             f"{engine.model.name} is no segment model of `assayd train segment-rm`: read it at the `end`"
         )
     cut = parse_cut(card.get("cut", {})) if segmented and settings.read != "end" else None
-    return HostedReward(engine, Activation(settings.activation), cut)
+    center, scale = _standard(settings)
+    return HostedReward(engine, Activation(settings.activation), cut, center=center, scale=scale)
+
+
+def _standard(settings: RewardSettings) -> tuple[float, float]:
+    """Where a model's scores have their middle, and how far they go."""
+    embedded = settings.engine is EngineName.POCKET and settings.read != "end"
+    center, scale = (POCKET_SEGMENT_CENTER, POCKET_SEGMENT_SCALE) if embedded else (0.0, 1.0)
+    return (
+        center if settings.center is None else settings.center,
+        scale if settings.scale is None else settings.scale,
+    )
 
 
 def _entropy_settings(settings: RewardSettings) -> EngineSettings:

@@ -97,6 +97,10 @@ class RewardSettings(EngineSettings):
     """`end`: on the end marker; `segments`: the mean over the segments it was trained on; by its card when absent.
 
     `pair`: prompt and completion as two texts, by a sequence classifier such as BERT that reads both ways."""
+    center: float | None = None
+    """What is taken off its score before the activation: a model trained on pairs knows no zero. 0 when absent."""
+    scale: float | None = Field(None, gt=0)
+    """What the rest is divided by; 1 when absent."""
     label: str | None = None
     """Name or number of the output that is rewarded, where a classifier read by `pair` has several."""
     entropy_model: str | None = None

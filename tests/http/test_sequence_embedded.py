@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-PROMPT = "Bo buys 4 bags of 3 pens. Then Bo loses 2. How many pens are left?"
-RIGHT = "The product is 4 * 3 = 12.\nTaking away gives 12 - 2 = 10.\nA: 10"
-WRONG = "The product is 4 * 3 = 11.\nTaking away gives 11 - 2 = 9.\nA: 9"
+PROMPT = "Mia buys 2 bags of 6 shells. Then Mia finds 3 more. How many shells are there?"
+RIGHT = "The product is 2 * 6 = 12.\nAdding gives 12 + 3 = 15.\nA: 15"
+WRONG = "The product is 2 * 6 = 13.\nAdding gives 13 + 3 = 16.\nA: 16"
 
 
 def score(client: httpx.Client, texts: list[str], prompt: str = PROMPT, **options: Any) -> dict[str, Any]:
@@ -27,8 +27,8 @@ def test_a_right_solution_is_kept_and_a_wrong_one_is_not(embedded: httpx.Client)
     """Nothing has to be named: rewards, values, advantages and weights are there."""
     answer = score(embedded, [RIGHT, WRONG])
     right, wrong = answer["results"]
-    assert right["reward"] > 0.9
-    assert wrong["reward"] < 0.1
+    assert right["reward"] > 0.8
+    assert wrong["reward"] < 0.2
     assert 0 < right["value"] < 1
     assert right["value"] == pytest.approx(wrong["value"], abs=1e-6)
     assert (right["keep"], wrong["keep"]) == (True, False)
@@ -38,12 +38,12 @@ def test_a_right_solution_is_kept_and_a_wrong_one_is_not(embedded: httpx.Client)
 
 
 def test_the_reward_is_what_the_segment_model_says_of_the_whole(embedded: httpx.Client) -> None:
-    """Read as it was trained: the mean over segments, the same number as on the other road."""
+    """Read as it was trained: the mean over segments, the same number as on the other road, around its middle."""
     rollout = {"prompt": PROMPT, "completion": {"text": WRONG}}
     body = {"rollouts": [rollout], "options": {"normalizer": "none"}}
     segments = embedded.post("/score/segment", json=body).json()["results"][0]
     (one,) = score(embedded, [WRONG])["results"]
-    assert one["raw"]["reward"] == pytest.approx(segments["sequence_score"], abs=1e-5)
+    assert one["raw"]["reward"] == pytest.approx((segments["sequence_score"] - 11) / 3, abs=1e-5)
     assert one["reward"] == pytest.approx(1 / (1 + math.exp(-one["raw"]["reward"])))
 
 

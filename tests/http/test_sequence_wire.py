@@ -104,6 +104,18 @@ def test_the_end_marker_is_where_a_finished_completion_is_read(folder: Path, hos
     assert rewards == pytest.approx([3.0, 1.0], abs=1e-5)
 
 
+def test_scores_are_brought_around_their_middle(folder: Path, hosting: Any, tiny: Any) -> None:
+    """A model of pairs knows no zero: `center` is taken off and the rest divided by `scale`, before the sigmoid."""
+    model = tiny.reading_off(folder / "centered", {"a": 6.0, "b": 2.0})
+    sequence = {"engine": "transformers", "model": model, "center": 4.0, "scale": 2.0}
+    with hosting(sequence=sequence) as client:
+        answer = post(client, item("a"), item("b")).json()
+    assert [one["raw"]["reward"] for one in answer["results"]] == pytest.approx([1.0, -1.0], abs=1e-5)
+    assert [one["reward"] for one in answer["results"]] == pytest.approx([0.731059, 0.268941], abs=1e-5)
+    part = answer["recipe"]["options"]["components"][0]
+    assert (part["center"], part["scale"]) == (4.0, 2.0)
+
+
 def test_a_table_of_words_makes_common_ones_count_less(client: httpx.Client) -> None:
     """By document frequency."""
     diversity = [{"name": "diversity", "kind": "tfidf_diversity"}]

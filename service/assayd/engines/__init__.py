@@ -14,6 +14,9 @@ POCKET_CRITIC: Final = _POCKET / "critic"
 """The embedded critic's weights and tokenizer; the latter is also the service's own, for texts without tokens."""
 POCKET_SEGMENT: Final = _POCKET / "segment"
 """The embedded segment reward model."""
+POCKET_SEGMENT_CENTER: Final = 11.0
+POCKET_SEGMENT_SCALE: Final = 3.0
+"""The middle between right and wrong completions of its own worlds, and a share of the way between them."""
 POCKET_ENTROPY: Final = _POCKET / "entropy"
 """The embedded language model that says where a policy was unsure."""
 POCKET_REWRITER: Final = _POCKET / "rewriter"

@@ -44,7 +44,8 @@ class HostedReward:
 
     ``cut`` is how it was trained to be read: the mean of its head at the ends of segments (papers.md 2.2). Without
     one it is read once, on the end marker behind the completion, as causal sequence classifiers are. ``pair`` says that
-    ``engine`` is one of the others (``ScoresPairs``), which read prompt and completion as two texts.
+    ``engine`` is one of the others (``ScoresPairs``), which read prompt and completion as two texts. Scores are brought
+    to ``(score - center) / scale``.
     """
 
     engine: Any  # ScoresSegments, or ScoresPairs where ``pair``
@@ -53,6 +54,12 @@ class HostedReward:
     weigher: WeighsTokens | None = None
     pair: bool = False
     label: str | None = None
+    center: float = 0.0
+    scale: float = 1.0
+
+    def standardized(self, score: float) -> float:
+        """A score as the activation takes it."""
+        return (score - self.center) / self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,8 @@ class ModelReward:
             scored: PairScore = await self.hosted.engine.score_pair(
                 rollout.prompt, completion.text, window=self.window, deadline=deadline
             )
-            return Measured(scored.value, scored.intake.usage, intakes=(scored.intake,))
+            raw = self.hosted.standardized(scored.value)
+            return Measured(raw, scored.intake.usage, intakes=(scored.intake,))
         if how is None:
             segments, weighed = _whole(completion)
         else:
@@ -110,9 +118,8 @@ class ModelReward:
             closing=how is None,
         )
         intakes = (*weighed, scores.intake)
-        return Measured(
-            fmean(scores.values), sum((intake.usage for intake in intakes), Usage()), intakes=intakes
-        )
+        raw = self.hosted.standardized(fmean(scores.values))
+        return Measured(raw, sum((intake.usage for intake in intakes), Usage()), intakes=intakes)
 
     async def _cut(
         self, how: Cut, prompt: tuple[Message, ...], completion: Completion, deadline: Deadline

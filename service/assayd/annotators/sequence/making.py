@@ -76,7 +76,13 @@ def _hosted(asked: ComponentOptions, place: int, options: SequenceOptions, tools
         source=ModelReward(hosted, options.window),
         weight=asked.weight,
         activation=asked.activation or hosted.activation,
-        record={"model": asdict(ref), "read": read, **weigher},
+        record={
+            "model": asdict(ref),
+            "read": read,
+            "center": hosted.center,
+            "scale": hosted.scale,
+            **weigher,
+        },
         model=ref,
     )
 
