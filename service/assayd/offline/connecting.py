@@ -1,0 +1,50 @@
+"""The service that a run asks: one that listens somewhere, or one in this process. The wire is the same."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+from starlette.types import Receive, Scope, Send
+
+from ..app import create_app
+from ..settings import Settings
+
+KEY_VARIABLE: Final = "ASSAY_API_KEY"
+_CACHE_MB: Final = 16.0
+_IN_MEMORY: Final = "memory://"
+
+
+@asynccontextmanager
+async def connect(url: str | None, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the service at ``url``, with the key in the environment; without a URL, of one in this process."""
+    if url is None:
+        async with _in_process(settings) as client:
+            yield client
+        return
+    key = os.environ.get(KEY_VARIABLE)
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _in_process(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(_without_much_cache(settings))
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, "state": dict(state or {})}, receive, send)
+
+        transport = httpx.ASGITransport(app=with_state, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://in-process") as client:
+            yield client
+
+
+def _without_much_cache(settings: Settings) -> Settings:
+    """The journal remembers every row: a cache in this process would only grow."""
+    cache = settings.cache
+    if cache.url != _IN_MEMORY or cache.max_mb <= _CACHE_MB:
+        return settings
+    return settings.model_copy(update={"cache": cache.model_copy(update={"max_mb": _CACHE_MB})})
