@@ -39,9 +39,7 @@ def annotate(
     task: Annotated[str | None, typer.Option(help="What the critic of `token` looks for.")] = None,
     options: Annotated[
         Path | None,
-        typer.Option(
-            help="TOML or JSON: a table per annotation with method, task, mode, [token.options] ..."
-        ),
+        typer.Option(help="TOML or JSON: a table per annotation, with its method, task, mode, options."),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Policy tokenizer, NAME or NAME@REVISION, for rows with token ids.")

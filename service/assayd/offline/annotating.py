@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from .calling import Caller
 from .columns import Columns, Unreadable
@@ -17,8 +17,6 @@ from .progress import Teller
 from .run import Run
 from .stopping import Stopped
 from .tables import Row, Table, in_chunks, standing_apart
-
-_UNDECODABLE: Final = (Unreadable, ValueError, TypeError, AttributeError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +100,8 @@ class Annotator:
         for row in work.rows:
             try:
                 rollouts.append({**self.columns.rollout(row.values), "id": str(row.index)})
-            except _UNDECODABLE as error:
-                rollouts.append({"unreadable": str(error) or type(error).__name__})
+            except Unreadable as error:
+                rollouts.append({"unreadable": str(error)})
         tasks = {
             kind.name: asyncio.create_task(self._judge_by(kind, rollouts, work.known))
             for kind in self.plan.kinds
@@ -153,7 +151,7 @@ class Annotator:
     def _group_of(self, row: Row) -> str:
         try:
             return _group(self.columns.rollout(row.values))
-        except _UNDECODABLE:
+        except Unreadable:
             return ""
 
 

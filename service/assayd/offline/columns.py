@@ -1,8 +1,11 @@
 """From a row of a data set to a rollout on the wire: which column is what."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from .stopping import Stopped
 
@@ -51,6 +54,16 @@ class Columns:
 
     def rollout(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row as a rollout of the wire, without an id. Raises ``Unreadable``."""
+        try:
+            rollout = self._rollout(row)
+            msgspec.json.encode(rollout)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Unreadable(f"it is of no known shape ({error})") from error
+        if not all(map(_is_finite, rollout.values())):
+            raise Unreadable("a number is NaN or infinite")
+        return rollout
+
+    def _rollout(self, row: Mapping[str, Any]) -> dict[str, Any]:
         prompt, completion = self._texts(row)
         whole = {"text": completion} if isinstance(completion, str) else dict(completion)
         for name in _OF_COMPLETION:
@@ -81,6 +94,12 @@ class Columns:
         if completion is None:
             raise Unreadable("there is no completion: name its column with --column completion=COLUMN")
         return prompt or "", _completion(completion)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _completion(value: Any) -> str | Mapping[str, Any]:

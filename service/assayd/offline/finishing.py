@@ -1,6 +1,6 @@
 """From the journal to the output, its exports and its summary: each file whole or not there, at any instant."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +117,8 @@ class Finisher:
     def _annotated(self, row: Row, results: Mapping[str, Mapping[str, Any]]) -> Annotated:
         try:
             rollout = self.columns.rollout(row.values)
-        except (Unreadable, ValueError, TypeError, AttributeError, KeyError):
-            return Annotated(row.index, {}, None, results, self.columns)
+        except Unreadable:
+            rollout = None
         return Annotated(row.index, row.values, rollout, results, self.columns)
 
     @contextmanager
@@ -137,18 +137,18 @@ class Finisher:
 
 
 class _LineWriter:
-    """An input row as it came, with one more field per annotation."""
+    """An input row as it came, to the byte, with one more field per annotation."""
 
-    def __init__(self, write: Any, prefix: str) -> None:
+    def __init__(self, write: Callable[[bytes], object], prefix: str) -> None:
         self._write = write
         self._prefix = prefix
         self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
     def __call__(self, row: Row, results: Mapping[str, Mapping[str, Any]]) -> None:
-        before: Mapping[str, Any] = row.values if row.line is None else self._decode(row.line)
-        added = {self._prefix + name: result for name, result in results.items()}
-        self._write(self._encode({**before, **added}) + b"\n")
+        before = self._encode(row.values) if row.line is None else row.line
+        added = self._encode({self._prefix + name: result for name, result in results.items()})
+        head = before[:-1].rstrip()
+        self._write(b"".join((head, b"" if head == b"{" else b", ", added[1:], b"\n")))
 
 
 class _RowWriter:

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from .journal import write_whole
+from .journal import read_entries, write_whole
 from .plan import Plan, differences
 from .stopping import Stopped
 
@@ -61,11 +61,13 @@ class Run:
             for path in (self._at.retry, self._at.journal, self._at.recipes, self._at.plan):
                 with suppress(FileNotFoundError):
                     path.unlink()
-        if not self._at.plan.exists():
-            if self.out.exists() and not fresh:
+        if not self._judged_any():
+            if self.out.exists() and not fresh and not self._at.plan.exists():
                 raise Stopped(
                     f"{self.out} is there already, and is not of a run that can go on: say --fresh to replace it"
                 )
+            with suppress(FileNotFoundError):
+                self._at.recipes.unlink()
             write_whole(self._at.plan, msgspec.json.format(msgspec.json.encode(plan)))
             return
         before = msgspec.json.decode(self._at.plan.read_bytes())
@@ -75,6 +77,9 @@ class Run:
                 f"{self.out} was begun otherwise: {'; '.join(changes)}. Take that back, write to another file, or "
                 "begin anew with --fresh"
             )
+
+    def _judged_any(self) -> bool:
+        return next(read_entries(self._at.journal), None) is not None or self._at.retry.exists()
 
     def recipes(self) -> dict[str, Mapping[str, Any]]:
         """The recipes that the rows so far were judged by, by annotation."""

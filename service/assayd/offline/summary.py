@@ -112,7 +112,7 @@ class Summary:
         for kind in self.kinds:
             console.print(_table(kind, self.sequence if kind.name == "sequence" else None))
             for name in ("token_reward", "completion_reward", "reward", "advantage", "edit_ratio"):
-                if name in kind.numbers:
+                if name in kind.numbers and kind.numbers[name].low < kind.numbers[name].high:
                     _print_histogram(console, f"{kind.name}: {name}", kind.numbers[name])
 
 

@@ -1,6 +1,7 @@
 """Reads data sets row by row: JSONL and Parquet, in bounded memory."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,8 +88,8 @@ class JsonlTable:
                 if not line.strip():
                     continue
                 try:
-                    columns.update(dict.fromkeys(decode(line)))
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    columns.update(dict.fromkeys(_names(line, decode)))
+                except ValueError as error:
                     raise Stopped(f"{self.path}, line {number}, is no JSON object: {error}") from error
                 rows += 1
         return Facts(digest.hexdigest(), rows, tuple(columns))
@@ -106,6 +107,21 @@ class JsonlTable:
                 index += 1
 
 
+def _leniently(line: bytes, decode: Callable[[bytes], Any]) -> Any:
+    """What is in a line; also where Python wrote what JSON does not have: NaN, and halves of characters."""
+    try:
+        return decode(line)
+    except ValueError:
+        return json.loads(line)
+
+
+def _names(line: bytes, decode: Callable[[bytes], Any]) -> Mapping[str, Any]:
+    values = _leniently(line, decode)
+    if not isinstance(values, Mapping):
+        raise ValueError("it is another value")
+    return values
+
+
 class _Line(Mapping[str, Any]):
     """The object in a line, decoded when it is first looked at."""
 
@@ -117,7 +133,7 @@ class _Line(Mapping[str, Any]):
 
     def _decoded(self) -> dict[str, Any]:
         if self._values is None:
-            self._values = msgspec.json.decode(self._line, type=dict[str, Any])
+            self._values = _leniently(self._line, msgspec.json.decode)
         return self._values
 
     def __getitem__(self, name: str) -> Any:

@@ -87,7 +87,7 @@ class RowGroups:
             return
         try:
             table = pyarrow.Table.from_pylist(self._rows, schema=self._schema)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, UnicodeError) as error:
             raise Stopped(
                 f"a column holds values of several types, which Parquet cannot: write JSONL ({error})"
             ) from error
