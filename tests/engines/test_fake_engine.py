@@ -75,7 +75,7 @@ def _completion(*tokens: str) -> Completion:
 
 
 async def test_segments_are_worth_their_length() -> None:
-    """A tenth of the characters each, unless scores are queued; every question is remembered."""
+    """A tenth of the characters each, unless scores are queued; the latest questions are remembered, and no more."""
     engine = await SegmentScorer.open(EngineSettings(engine=EngineName.FAKE))
     assert await engine.ready()
     completion, segments = _completion("The", " end", "."), (Segment(0, 2), Segment(2, 3))
@@ -86,7 +86,10 @@ async def test_segments_are_worth_their_length() -> None:
     assert scored.values == (2.0, -1.0)
     seen = await engine.attend((), completion, window=Window(), deadline=LATER)
     assert (seen.score, seen.weights) == (0.8, (0.375, 0.5, 0.125))
-    assert engine.history == [("The end", ".")] * 2 + [("The end.",)]
+    assert list(engine.history) == [("The end", ".")] * 2 + [("The end.",)]
+    for _ in range(1000):
+        await engine.attend((), completion, window=Window(), deadline=LATER)
+    assert len(engine.history) == 1000
 
 
 async def test_choices_are_open_after_sentences() -> None:

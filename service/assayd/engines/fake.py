@@ -26,6 +26,7 @@ from ..settings import EngineSettings
 MODEL: Final = ModelRef("assay/fake", "1")
 _STEPS: Final = re.compile(r"^\[(\d+)\] ", re.MULTILINE)
 _WORD: Final = re.compile(r"\s*\S+|\s+$")
+_REMEMBERED: Final = 1000
 _OPEN_ENTROPY: Final = 3.0
 _LOGPROB: Final = -1.0
 _HALF: Final = 0.5
@@ -109,14 +110,14 @@ class _Scripted(Generic[Asked, Answer]):
 class Generator(_Scripted[tuple[Message, ...], str]):
     """Writes the queued ``replies`` in order, then by ``rule``; an ``AnnotationFailed`` is raised.
 
-    A token is a word with the white space before it. ``history`` holds every call: messages and sampling.
+    A token is a word with the white space before it. ``history`` holds the latest calls: messages and sampling.
     """
 
     def __init__(
         self, replies: Iterable[Reply] = (), *, rule: Callable[[tuple[Message, ...]], Reply] = content_critic
     ) -> None:
         super().__init__(replies, rule)
-        self.history: list[tuple[tuple[Message, ...], Sampling]] = []
+        self.history: deque[tuple[tuple[Message, ...], Sampling]] = deque(maxlen=_REMEMBERED)
 
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
@@ -137,7 +138,7 @@ class SegmentScorer(_Scripted[tuple[str, ...], Sequence[float]]):
     """Scores with the queued ``scores`` in order (one number per segment), then by ``rule``.
 
     The rule is asked with the texts of the segments, or with the whole text to ``attend`` to it, which looks at
-    every character alike. ``history`` holds every question.
+    every character alike. ``history`` holds the latest questions.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class SegmentScorer(_Scripted[tuple[str, ...], Sequence[float]]):
     ) -> None:
         super().__init__(scores, rule)
         self.card = None
-        self.history: list[tuple[str, ...]] = []
+        self.history: deque[tuple[str, ...]] = deque(maxlen=_REMEMBERED)
 
     async def score(
         self,
@@ -176,7 +177,7 @@ class SegmentScorer(_Scripted[tuple[str, ...], Sequence[float]]):
 class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
     """Weighs with the queued ``entropies`` in order (one per token), then by ``rule``; log-probabilities are -1.
 
-    The rule is asked with the texts of the tokens. ``history`` holds every question.
+    The rule is asked with the texts of the tokens. ``history`` holds the latest questions.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
         rule: Callable[[tuple[str, ...]], Entropies] = open_after_sentences,
     ) -> None:
         super().__init__(entropies, rule)
-        self.history: list[tuple[str, ...]] = []
+        self.history: deque[tuple[str, ...]] = deque(maxlen=_REMEMBERED)
 
     async def weigh(
         self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline

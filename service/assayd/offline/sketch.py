@@ -28,16 +28,16 @@ class Sketch:
     _sum: float = 0.0
     _lost: float = 0.0
 
-    def add(self, value: float) -> None:
-        """Count one number."""
-        self.count += 1
+    def add(self, value: float, times: int = 1) -> None:
+        """Count one number, or so many equal ones."""
+        self.count += times
         self.low, self.high = min(self.low, value), max(self.high, value)
-        self._add_up(value)
+        self._add_up(value * times)
         if abs(value) < _SMALLEST:
-            self.zeros += 1
+            self.zeros += times
         else:
             bucket = math.ceil(math.log(abs(value), _GROWTH))
-            (self._positive if value > 0 else self._negative)[bucket] += 1
+            (self._positive if value > 0 else self._negative)[bucket] += times
 
     @property
     def sum(self) -> float:

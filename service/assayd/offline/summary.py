@@ -42,8 +42,9 @@ class OfKind:
         self.ok += 1
         rewards = result.get("rewards")
         if rewards is not None:
-            for reward in rewards:
-                self._number("token_reward", reward)
+            counted: Counter[float] = Counter(rewards)
+            for reward, times in counted.items():
+                self._number("token_reward", reward, times)
             self._number("completion_reward", sum(rewards))
             self._number("tokens", len(rewards))
             self.length.add(len(rewards), sum(rewards))
@@ -66,8 +67,10 @@ class OfKind:
         told = {True: "true", False: "false", None: "unknown"}[value]
         self.shares.setdefault(name, Counter())[told] += 1
 
-    def _number(self, name: str, value: float) -> None:
-        self.numbers.setdefault(name, Sketch()).add(value)
+    def _number(self, name: str, value: float, times: int = 1) -> None:
+        if name not in self.numbers:
+            self.numbers[name] = Sketch()
+        self.numbers[name].add(value, times)
 
     def summary(self) -> dict[str, Any]:
         """As plain values."""
