@@ -21,10 +21,21 @@ def sketched(values: list[float]) -> Sketch:
 
 
 @given(NUMBERS, st.floats(0, 1))
-def test_a_quantile_is_right_to_one_percent(values: list[float], share: float) -> None:
-    """Of the number that stands at that place in the sorted list."""
+def test_a_quantile_of_few_numbers_is_exact(values: list[float], share: float) -> None:
+    """The number that stands at that place in the sorted list."""
+    assert sketched(values).quantile(share) == sorted(values)[int(share * (len(values) - 1))]
+
+
+@given(NUMBERS, st.floats(0, 1), st.floats(1e-3, 1e3))
+def test_a_quantile_of_many_numbers_is_right_to_one_percent(
+    values: list[float], share: float, scale: float
+) -> None:
+    """In bounded memory: more different numbers than are held, among them those of before."""
+    values = [*values, *(sign * scale * 1.01**step for step in range(600) for sign in (-1, 1))]
     exact = sorted(values)[int(share * (len(values) - 1))]
-    assert sketched(values).quantile(share) == pytest.approx(exact, rel=0.0101)
+    sketch = sketched(values)
+    assert sketch.quantile(share) == pytest.approx(exact, rel=0.0101)
+    assert len(sketch.buckets()) < len(set(values))
 
 
 @given(NUMBERS)
@@ -46,6 +57,13 @@ def test_known_quantiles() -> None:
     assert abs(middle) < 1
     assert abs(told.quantile(0.5) or 0) <= 1.01
     assert told.summary()["negative_share"] == 0.5
+
+
+def test_rewards_of_a_few_sizes_keep_them() -> None:
+    """Minus a half is not minus 0.5015, however often it comes."""
+    told = sketched([-0.5] * 5000 + [0.0] * 4000 + [1.0] * 1000)
+    assert (told.quantile(0.25), told.quantile(0.75), told.quantile(0.95)) == (-0.5, 0.0, 1.0)
+    assert told.histogram(3) == [(-0.5, 0.0, 5000), (0.0, 0.5, 4000), (0.5, 1.0, 1000)]
 
 
 def test_nothing_gives_nothing() -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import httpx
@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..app import create_app
 from ..settings import Settings
+from .stopping import Stopped
 
 KEY_VARIABLE: Final = "ASSAY_API_KEY"
 _CACHE_MB: Final = 16.0
@@ -18,7 +19,10 @@ _IN_MEMORY: Final = "memory://"
 
 @asynccontextmanager
 async def connect(url: str | None, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service at ``url``, with the key in the environment; without a URL, of one in this process."""
+    """A client of the service at ``url``, with the key in the environment; without a URL, of one in this process.
+
+    Raises ``Stopped`` where none can be opened here.
+    """
     if url is None:
         async with _in_process(settings) as client:
             yield client
@@ -32,7 +36,11 @@ async def connect(url: str | None, settings: Settings) -> AsyncIterator[httpx.As
 @asynccontextmanager
 async def _in_process(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(_without_much_cache(settings))
-    async with app.router.lifespan_context(app) as state:
+    async with AsyncExitStack() as stack:
+        try:
+            state = await stack.enter_async_context(app.router.lifespan_context(app))
+        except (OSError, ValueError) as error:
+            raise Stopped(f"no service can be opened here: {error}") from error
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
             await app({**scope, "state": dict(state or {})}, receive, send)

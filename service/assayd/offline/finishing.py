@@ -54,8 +54,8 @@ class Weighing:
         """As plain values, named as on the wire."""
         return {
             "positive_ratio": self.kept / self.judged if self.judged else None,
-            "n_keep": self.kept,
-            "weight_sum": self.total,
+            "n_keep": self.kept if self.judged else None,
+            "weight_sum": self.total if self.judged and self.sampling != _NO_SAMPLING else None,
         }
 
 

@@ -37,6 +37,7 @@ class Teller:
         self._failures = self._waits = 0
         self._clock = clock
         self._began_s = self._told_s = clock()
+        self._told = ""
         self._bar = self._make_bar() if console.is_terminal else None
 
     def _make_bar(self) -> Progress:
@@ -64,7 +65,7 @@ class Teller:
             )
         elif self._clock() - self._told_s >= _LINE_EVERY_S:
             self._told_s = self._clock()
-            self._console.print(self._line(), soft_wrap=True, highlight=False)
+            self._tell()
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -80,7 +81,13 @@ class Teller:
         if self._bar is not None:
             self._bar.stop()
         else:
-            self._console.print(self._line(), soft_wrap=True, highlight=False)
+            self._tell()
+
+    def _tell(self) -> None:
+        line = self._line()
+        if line != self._told:
+            self._console.print(line, soft_wrap=True, highlight=False)
+            self._told = line
 
     def _line(self) -> str:
         parts = [f"{self._what}: {self._done:,}/{self._rows:,} rows", self._rate(), self._troubles()]

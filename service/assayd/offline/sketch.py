@@ -9,22 +9,25 @@ from typing import Final
 _ACCURACY: Final = 0.01
 _GROWTH: Final = (1 + _ACCURACY) / (1 - _ACCURACY)
 _SMALLEST: Final = 1e-9
+_HELD: Final = 1000
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass
 class Sketch:
-    """Quantiles to one percent of their size, from counts of exponentially wide buckets (DDSketch, 1908.10693).
+    """Quantiles of any number of numbers.
 
-    Numbers nearer to 0 than 1e-9 count as 0. Mean, extremes and shares of signs are exact.
+    Exact up to a thousand different ones; beyond that right to one percent of their size, from counts of exponentially
+    wide buckets (DDSketch, 1908.10693). Then numbers nearer to 0 than 1e-9 count as 0. The mean, the extremes and the
+    shares of signs are always exact.
     """
 
     count: int = 0
-    zeros: int = 0
     low: float = math.inf
     high: float = -math.inf
-    _positive: Counter[int] = field(default_factory=Counter)
-    _negative: Counter[int] = field(default_factory=Counter)
+    _signs: Counter[int] = field(default_factory=Counter)
+    _exact: Counter[float] | None = field(default_factory=Counter)
+    _rough: Counter[tuple[int, int]] = field(default_factory=Counter)
     _sum: float = 0.0
     _lost: float = 0.0
 
@@ -32,12 +35,16 @@ class Sketch:
         """Count one number, or so many equal ones."""
         self.count += times
         self.low, self.high = min(self.low, value), max(self.high, value)
+        self._signs[(value > 0) - (value < 0)] += times
         self._add_up(value * times)
-        if abs(value) < _SMALLEST:
-            self.zeros += times
-        else:
-            bucket = math.ceil(math.log(abs(value), _GROWTH))
-            (self._positive if value > 0 else self._negative)[bucket] += times
+        if self._exact is None:
+            self._rough[_bucket(value)] += times
+            return
+        self._exact[value] += times
+        if len(self._exact) > _HELD:
+            for held, count in self._exact.items():
+                self._rough[_bucket(held)] += count
+            self._exact = None
 
     @property
     def sum(self) -> float:
@@ -59,13 +66,10 @@ class Sketch:
         return None
 
     def buckets(self) -> list[tuple[float, int]]:
-        """A number for each bucket, rising, and how many fell into it."""
-        middle = 2 / (1 + _GROWTH)
-        below = [
-            (-middle * _GROWTH**key, self._negative[key]) for key in sorted(self._negative, reverse=True)
-        ]
-        above = [(middle * _GROWTH**key, self._positive[key]) for key in sorted(self._positive)]
-        return [*below, *([(0.0, self.zeros)] if self.zeros else []), *above]
+        """Numbers, rising, and how often each was seen; beyond a thousand, one for each bucket."""
+        if self._exact is not None:
+            return sorted(self._exact.items())
+        return sorted((_middle(bucket), count) for bucket, count in self._rough.items())
 
     def histogram(self, bars: int) -> list[tuple[float, float, int]]:
         """Bars of one width from the lowest number to the highest: ``[low, high)`` and how many."""
@@ -86,15 +90,15 @@ class Sketch:
         """As plain values."""
         if not self.count:
             return {"count": 0}
-        shares = (sum(part.values()) / self.count for part in (self._negative, self._positive))
         return {
             "count": self.count,
             "mean": self.mean,
             "min": self.low,
             "max": self.high,
             "quantiles": {f"{share:g}": self.quantile(share) for share in quantiles},
-            **dict(zip(("negative_share", "positive_share"), shares, strict=True)),
-            "zero_share": self.zeros / self.count,
+            "negative_share": self._signs[-1] / self.count,
+            "zero_share": self._signs[0] / self.count,
+            "positive_share": self._signs[1] / self.count,
         }
 
     def _add_up(self, value: float) -> None:
@@ -105,6 +109,19 @@ class Sketch:
         else:
             self._lost += (value - total) + self._sum
         self._sum = total
+
+
+def _bucket(value: float) -> tuple[int, int]:
+    """Sign and exponent."""
+    if abs(value) < _SMALLEST:
+        return 0, 0
+    return (1 if value > 0 else -1), math.ceil(math.log(abs(value), _GROWTH))
+
+
+def _middle(bucket: tuple[int, int]) -> float:
+    """The number that is wrong by the same share at both ends of a bucket."""
+    sign, exponent = bucket
+    return float(sign * 2 / (1 + _GROWTH) * _GROWTH**exponent)
 
 
 @dataclass

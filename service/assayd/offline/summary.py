@@ -126,7 +126,7 @@ def _table(kind: OfKind, of_data_set: Mapping[str, Any] | None) -> Table:
         title_justify="left",
     )
     for heading in ("", "count", "mean", "min", "5 %", "median", "95 %", "max"):
-        table.add_column(heading, justify="right" if heading else "left")
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, sketch in kind.numbers.items():
         numbers = (sketch.mean, sketch.low, *map(sketch.quantile, (0.05, 0.5, 0.95)), sketch.high)
         table.add_row(name, f"{sketch.count:,}", *(_short(number) for number in numbers))
@@ -134,7 +134,7 @@ def _table(kind: OfKind, of_data_set: Mapping[str, Any] | None) -> Table:
         share = _share(counts)
         table.add_row(f"{name}, share", f"{counts.total():,}", "" if share is None else f"{share:.3f}")
     if kind.length.value is not None:
-        table.add_row("reward with length, correlation", f"{kind.length.count:,}", f"{kind.length.value:.3f}")
+        table.add_row("length correlation", f"{kind.length.count:,}", f"{kind.length.value:.3f}")
     for name, value in (of_data_set or {}).items():
         table.add_row(name, "", "" if value is None else f"{value:,.6g}")
     return table
