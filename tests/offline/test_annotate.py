@@ -297,6 +297,7 @@ def test_what_cannot_be_asked_for_is_refused(
         '{"segment": {}}': "segment is not among",
         '{"token": {"timeout_s": 3}}': "--timeout-s",
         '{"token": {"extrinsic_normalizer": {}}}': "came first",
+        '{"token": {"options": {"dataset_weight_sum": 1.0}}}': "added up",
         '{"token": 3}': "a table per annotation",
         "{": "--options",
     }.items():

@@ -62,6 +62,12 @@ SAID = {"role": "assistant", "content": "Two."}
             id="a column that is left alone",
         ),
         pytest.param(
+            {"prompt": "p", "completion": "c", "correct": True},
+            ["extrinsic_reward=correct"],
+            {"prompt": "p", "completion": {"text": "c"}, "extrinsic_reward": 1.0, "correct": True},
+            id="right is 1",
+        ),
+        pytest.param(
             {"prompt": "p", "completion": "c", "a.b": 2.0, "a": {"b": 3.0}},
             ["value=a.b"],
             {"prompt": "p", "completion": {"text": "c"}, "value": 2.0},

@@ -28,6 +28,7 @@ USUAL: Final[Mapping[str, tuple[str, ...]]] = {
 
 _OF_COMPLETION: Final = ("token_ids", "offsets", "truncated")
 _OF_ROLLOUT: Final = ("extrinsic_reward", "reference", "correct", "mask", "entropies", "value", "group")
+_NUMBERS: Final = ("extrinsic_reward", "value")
 _NOTHING: Final = object()
 
 
@@ -74,7 +75,7 @@ class Columns:
         for name in _OF_ROLLOUT:
             value = self.find(row, name)
             if value is not None:
-                rollout[name] = value
+                rollout[name] = float(value) if name in _NUMBERS and isinstance(value, bool) else value
         return rollout
 
     def find(self, row: Mapping[str, Any], name: str) -> Any:

@@ -19,6 +19,7 @@ _OURS: Final = {
     "timeout_s": "say --timeout-s",
     "extrinsic_normalizer": "its moments would depend on which call came first",
 }
+_OUR_OPTIONS: Final = {"dataset_weight_sum": "it is added up over the rows"}
 GROUP_MEAN: Final = "group_mean"
 _ABSENT: Final = "nothing"
 
@@ -86,6 +87,8 @@ def asked_of(
         for key, why in _OURS.items():
             if key in call:
                 raise Stopped(f"{options}: {name}.{key} cannot be set here: {why}")
+        for key in (call.get("options") or {}).keys() & _OUR_OPTIONS.keys():
+            raise Stopped(f"{options}: {name}.options.{key} cannot be set here: {_OUR_OPTIONS[key]}")
         if tokenizer is not None:
             call.setdefault("tokenizer", _tokenizer(tokenizer))
     if task is not None and "token" in asked:
