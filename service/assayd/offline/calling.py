@@ -56,7 +56,7 @@ class Caller:
             return []
         response = await self._answer(kind, rollouts)
         if response.is_success:
-            return self._results(kind, msgspec.json.decode(response.content), len(rollouts))
+            return self._results(kind, response, rollouts)
         problem = _problem(response)
         at = _OF_ROLLOUT
         faults = [
@@ -106,10 +106,19 @@ class Caller:
             timeout=httpx.Timeout(self.timeout_s + _TRAVEL_S, connect=_TRAVEL_S),
         )
 
-    def _results(self, kind: Kind, answer: Mapping[str, Any], asked: int) -> list[Result]:
-        results, recipe = answer["results"], answer["recipe"]
-        if len(results) != asked:
-            raise Stopped(f"{kind.path} gave {len(results)} results for {asked} rollouts")
+    def _results(
+        self, kind: Kind, response: httpx.Response, rollouts: Sequence[Mapping[str, Any]]
+    ) -> list[Result]:
+        try:
+            answer = msgspec.json.decode(response.content)
+            results, recipe = answer["results"], answer["recipe"]
+            answered = [result["id"] for result in results]
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            raise Stopped(f"{response.url} is no route of this service's: {response.text[:200]}") from error
+        if answered != [rollout["id"] for rollout in rollouts]:
+            raise Stopped(
+                f"{response.url} gave {len(results)} results for {len(rollouts)} rollouts, or in another order"
+            )
         known = self.recipes.setdefault(kind.name, recipe)
         if known["id"] != recipe["id"]:
             raise _refusal(kind, known, recipe)

@@ -53,6 +53,14 @@ class Columns:
             named[name] = column
         return cls(named)
 
+    def check(self, columns: Sequence[str]) -> None:
+        """Raise ``Stopped`` where a column was named that the data set does not have."""
+        for name, column in self.named.items():
+            if column and column not in columns and column.partition(".")[0] not in columns:
+                raise Stopped(
+                    f"--column {name}={column}: there is none; the columns are {', '.join(columns)}"
+                )
+
     def rollout(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row as a rollout of the wire, without an id. Raises ``Unreadable``."""
         try:

@@ -13,6 +13,7 @@ from ..settings import Settings
 from .stopping import Stopped
 
 KEY_VARIABLE: Final = "ASSAY_API_KEY"
+_SCHEMES: Final = ("http://", "https://")
 _CACHE_MB: Final = 16.0
 _IN_MEMORY: Final = "memory://"
 
@@ -21,12 +22,14 @@ _IN_MEMORY: Final = "memory://"
 async def connect(url: str | None, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service at ``url``, with the key in the environment; without a URL, of one in this process.
 
-    Raises ``Stopped`` where none can be opened here.
+    Raises ``Stopped`` for what is no URL, and where none can be opened here.
     """
     if url is None:
         async with _in_process(settings) as client:
             yield client
         return
+    if not url.startswith(_SCHEMES):
+        raise Stopped(f"--url {url}: write http://HOST:PORT")
     key = os.environ.get(KEY_VARIABLE)
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=url, headers=headers) as client:

@@ -49,6 +49,7 @@ async def annotate(request: Request, console: Console) -> Finished:
     if request.out.resolve() == request.source.resolve():
         raise Stopped("OUT is IN: write to another file")
     facts = table.inspect()
+    request.columns.check(facts.columns)
     if clash := taken(request.prefix, facts.columns):
         raise Stopped(f"{request.source} has {', '.join(clash)} already: name another --prefix")
     plan = plan_of(facts, request.columns, request.asked)
