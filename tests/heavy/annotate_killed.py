@@ -59,14 +59,17 @@ def main() -> None:
     parser.add_argument("rollouts", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("how", nargs="*")
-    said = parser.parse_args()
+    ours, theirs = sys.argv[1:], []
+    if "--" in ours:
+        place = ours.index("--")
+        ours, theirs = ours[:place], ours[place + 1 :]
+    said = parser.parse_args(ours)
     chance = random.Random(said.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options, log = folder / "options.toml", folder / "log"
         options.write_text(OPTIONS)
-        how = said.how or [
+        how = theirs or [
             "--with",
             "token,segment,rewrite",
             "--task",

@@ -1,6 +1,7 @@
 """One call of the service: waits where waiting helps, takes refusals apart, and pins the recipe."""
 
 import asyncio
+import math
 import random
 import re
 import time
@@ -39,7 +40,7 @@ class Caller:
     """Calls one service, for as long as it takes.
 
     ``asked`` is what every call says besides its rollouts. A service that is busy or away is asked again until
-    ``patience_s`` have passed since it last answered this call. ``recipes`` are those that the rows so far were judged
+    ``patience_s`` have passed since it first was. ``recipes`` are those that the rows so far were judged
     by, and grow by every annotation's first answer; a service that has changed since is refused.
     """
 
@@ -50,17 +51,23 @@ class Caller:
     recipes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     waits: int = 0
 
-    async def judge(self, kind: Kind, rollouts: Sequence[Mapping[str, Any]]) -> list[Result]:
-        """One result per rollout, in order; raises ``Stopped`` when no result can be had."""
+    async def judge(
+        self, kind: Kind, rollouts: Sequence[Mapping[str, Any]], *, crashes: int = _CRASHES
+    ) -> list[Result]:
+        """One result per rollout, in order; raises ``Stopped`` when no result can be had.
+
+        A service that crashes is asked again until it has done so ``crashes`` times.
+        """
         if not rollouts:
             return []
-        response = await self._answer(kind, rollouts)
+        response = await self._answer(kind, rollouts, crashes)
         if response.is_success:
             return self._results(kind, response, rollouts)
         problem = _problem(response)
-        at = _OF_ROLLOUT
         faults = [
-            fault for fault in problem.get("errors") or [problem] if at.match(fault.get("pointer") or "")
+            fault
+            for fault in problem.get("errors") or [problem]
+            if _OF_ROLLOUT.match(fault.get("pointer") or "")
         ]
         if response.status_code == _UNPROCESSABLE and faults:
             return await self._without(kind, rollouts, faults)
@@ -71,21 +78,23 @@ class Caller:
             raise await self._changed(kind, rollouts[0])
         raise Stopped(f"{kind.path} refuses the call: {_told(response, problem)}")
 
-    async def _answer(self, kind: Kind, rollouts: Sequence[Mapping[str, Any]]) -> httpx.Response:
+    async def _answer(
+        self, kind: Kind, rollouts: Sequence[Mapping[str, Any]], crashes: int
+    ) -> httpx.Response:
         """What the service says once it is neither away nor busy, nor crashes by accident."""
-        give_up_at = time.monotonic() + self.patience_s
-        wait_s, crashes = _FIRST_WAIT_S, 0
+        wait_s, give_up_at = _FIRST_WAIT_S, math.inf
         while True:
             try:
                 response = await self._post(kind, rollouts)
             except httpx.TransportError as error:
                 why, after_s = f"no answer from {self.http.base_url} ({error or type(error).__name__})", 0.0
             else:
-                crashes += response.status_code == _CRASHED
-                if response.status_code not in (*_BUSY, _CRASHED) or crashes == _CRASHES:
+                crashes -= response.status_code == _CRASHED
+                if response.status_code not in (*_BUSY, _CRASHED) or crashes == 0:
                     return response
                 why, after_s = _told(response, _problem(response)), _retry_after_s(response)
             pause_s = max(after_s, wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads callers, no secret
+            give_up_at = min(give_up_at, time.monotonic() + self.patience_s)
             if time.monotonic() + pause_s > give_up_at:
                 raise Stopped(f"gave up on {kind.path} after {self.patience_s:g} s: {why}")
             self.waits += 1
@@ -150,7 +159,8 @@ class Caller:
                 f"{kind.path} cannot take a group of {len(rollouts)} rollouts at once: {problem['detail']}"
             )
         half = len(rollouts) // 2
-        return [*await self.judge(kind, rollouts[:half]), *await self.judge(kind, rollouts[half:])]
+        parts = (rollouts[:half], rollouts[half:])
+        return [result for part in parts for result in await self.judge(kind, part, crashes=1)]
 
     async def _changed(self, kind: Kind, rollout: Mapping[str, Any]) -> Stopped:
         """Ask for one rollout without the pin, to tell what has changed."""
