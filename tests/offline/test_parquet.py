@@ -1,6 +1,7 @@
 """Parquet in and out, and from one format to the other."""
 
 import datetime
+import decimal
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -57,21 +58,36 @@ def test_input_columns_keep_their_types(run_annotate: Run, stub_url: str, tmp_pa
             ("at", pa.timestamp("ms", tz="UTC")),
             ("blob", pa.binary()),
             ("small", pa.int8()),
+            ("price", pa.decimal128(10, 2)),
+            ("exactly", pa.timestamp("ns")),
+            ("took", pa.duration("ns")),
+            ("notes", pa.map_(pa.string(), pa.int32())),
         ]
     )
     moment = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
     rows = [
-        {"prompt": "p", "completion": f"{index} is", "at": moment, "blob": b"\xff", "small": index % 100}
+        {
+            "prompt": "p",
+            "completion": f"{index} is",
+            "at": moment,
+            "blob": b"\xff",
+            "small": index % 100,
+            "price": decimal.Decimal("1.25"),
+            "exactly": 1_767_312_000_000_000_001,
+            "took": 3_000_000_001,
+            "notes": [("a", 1)],
+        }
         for index in range(2500)
     ]
     source, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), source)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, source)
     run_annotate(source, out, "token", url=stub_url, batch=500)
     written = pq.ParquetFile(out)
     assert written.schema_arrow.names == [*schema.names, "assay_token"]
     assert [written.schema_arrow.field(name).type for name in schema.names] == schema.types
     assert written.num_row_groups == 3
-    assert written.read().drop(["assay_token"]).to_pylist() == rows
+    assert written.read().drop(["assay_token"]).to_pylist() == table.to_pylist()
     as_lines = tmp_path / "out.jsonl"
     run_annotate(source, as_lines, "token", url=stub_url, batch=500)
     last = json.loads(as_lines.read_text().splitlines()[-1])

@@ -16,7 +16,7 @@ from .plan import Plan
 from .sketch import Sketch
 from .stopping import Stopped
 from .summary import OfKind, Summary
-from .tables import Row, Table, is_parquet
+from .tables import Row, Table, as_json, is_parquet
 from .writing import RowGroups, Values, Writes, arrow_type, input_schema, writer_of
 
 SUMMARY_SUFFIX: Final = ".summary.json"
@@ -145,7 +145,7 @@ class _LineWriter:
         self._encode = msgspec.json.Encoder().encode
 
     def __call__(self, row: Row, results: Mapping[str, Mapping[str, Any]]) -> None:
-        before = self._encode(row.values) if row.line is None else row.line
+        before = as_json(row.values) if row.line is None else row.line
         added = self._encode({self._prefix + name: result for name, result in results.items()})
         head = before[:-1].rstrip()
         self._write(b"".join((head, b"" if head == b"{" else b", ", added[1:], b"\n")))

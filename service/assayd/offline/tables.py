@@ -16,6 +16,7 @@ PARQUET: Final = (".parquet", ".pq")
 _BLOCK_BYTES: Final = 1 << 20
 _ROWS_READ: Final = 256
 _DIGEST_BYTES: Final = 16
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=str)  # instants and durations to the nanosecond, and the like
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ class ParquetTable:
             for batch in parquet.iter_batches(_ROWS_READ, row_groups=groups) if groups else ():
                 for values in batch.to_pylist():
                     if index >= start:
-                        yield Row(index, digest_of(msgspec.json.encode(values)), values)
+                        yield Row(index, digest_of(as_json(values)), values)
                     index += 1
 
     def schema(self) -> Any:
@@ -196,6 +197,11 @@ def arrow_parquet() -> Any:
     except ModuleNotFoundError as error:
         raise Stopped(f"{error}: Parquet needs `pip install 'assay[annotate]'`") from error
     return pyarrow.parquet
+
+
+def as_json(values: Mapping[str, Any]) -> bytes:
+    """Values of a row as JSON, those of Arrow's types included that JSON has no word for."""
+    return _ENCODER.encode(values)
 
 
 def digest_of(content: bytes) -> str:
