@@ -7,10 +7,13 @@ What stands behind ``--`` goes to ``assayd annotate``; without it, rows are give
 by a service in the process that is killed, on engines without weights unless the environment names others. A third of
 the kills come at a random time after the start, imports included, a third at a random row, a third at a random time
 around the moment at which the last row is safe and the output is written.
+
+Real models round by what else is in their batch: ``--tolerance 1e-5`` for those.
 """
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -59,6 +62,7 @@ def main() -> None:
     parser.add_argument("rollouts", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tolerance", type=float, default=0.0)
     ours, theirs = sys.argv[1:], []
     if "--" in ours:
         place = ours.index("--")
@@ -116,21 +120,33 @@ def main() -> None:
                 raise SystemExit("rows were lost")
         if annotate(said.rollouts, out, how, log).wait() != 0:
             raise SystemExit(log.read_text())
-        differing = compare(calm, out)
+        differing = compare(calm, out, said.tolerance)
     print(f"{kills} kills, {rows} rows, {differing} differ")
     raise SystemExit(differing != 0)
 
 
-def compare(calm: Path, out: Path) -> int:
-    """Rows that differ, those that only one file has included."""
+def compare(calm: Path, out: Path, tolerance: float) -> int:
+    """Rows that differ by more than ``tolerance``, those that only one file has included."""
     before, after = (path.read_text(encoding="utf-8").splitlines() for path in (calm, out))
-    differing = abs(len(before) - len(after))
+    differing, bits, widest = abs(len(before) - len(after)), 0, 0.0
     for one, two in zip(before, after, strict=False):
-        if one != two:
-            differing += 1
-            left, right = json.loads(one), json.loads(two)
-            print("differs in", [key for key in left if left[key] != right.get(key)])
+        apart = 0.0 if one == two else distance(json.loads(one), json.loads(two))
+        bits += one != two
+        widest = max(widest, apart)
+        differing += apart > tolerance
+    print(f"{bits} rows are not the same bytes, the greatest difference of a number is {widest:.3g}")
     return differing
+
+
+def distance(one: object, two: object) -> float:
+    """The greatest difference between numbers at the same place; infinite where anything else differs."""
+    if isinstance(one, dict) and isinstance(two, dict) and one.keys() == two.keys():
+        return max((distance(one[name], two[name]) for name in one), default=0.0)
+    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        return max((distance(*pair) for pair in zip(one, two, strict=True)), default=0.0)
+    if isinstance(one, float) and isinstance(two, float):
+        return abs(one - two)
+    return 0.0 if one == two else math.inf
 
 
 if __name__ == "__main__":
