@@ -8,7 +8,7 @@ by a service in the process that is killed, on engines without weights unless th
 the kills come at a random time after the start, imports included, a third at a random row, a third at a random time
 around the moment at which the last row is safe and the output is written.
 
-Real models round by what else is in their batch: ``--tolerance 1e-5`` for those.
+Real models round by what else is in their batch: ``--tolerance 1e-4`` for those.
 """
 
 import argparse
