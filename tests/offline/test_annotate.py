@@ -381,6 +381,26 @@ def test_sampling_weights_are_of_the_whole_data_set(
     assert (told["n_keep"], told["positive_ratio"], told["weight_sum"]) == (8, 8 / 18, total)
 
 
+def test_the_services_own_advantages_are_weighed_over_all_calls(
+    run_annotate: Run, service_url: str, tmp_path: Path, out: Path, lines: Any
+) -> None:
+    """A1 (papers.md 4.7), in two calls: weights as if it had been one."""
+    options = tmp_path / "options.toml"
+    options.write_text('[sequence.options]\ncomponents = []\nvalue_source = "provided"\n')
+    rewards, values = (0.880797, 0.5, 0.731059, 0.268941), (0.7, 0.7, 0.6, 0.1)
+    rows = [
+        {**row, "reward": reward, "value": value}
+        for row, reward, value in zip(lines.make(4), rewards, values, strict=True)
+    ]
+    source = lines.write(tmp_path / "a1.jsonl", rows)
+    finished = run_annotate(source, out, "sequence", url=service_url, options=options, batch=2)
+    made = [row["assay_sequence"] for row in lines.read(out)]
+    assert [row["keep"] for row in made] == [True, False, True, True]
+    weights = [row["sampling_weight"] for row in made]
+    assert weights == pytest.approx([0.376036, 0, 0.272586, 0.351378], abs=2e-6)
+    assert finished.summary.values()["annotations"]["sequence"]["positive_ratio"] == 0.75
+
+
 def test_where_nothing_is_worth_keeping_all_weights_are_zero(
     run_annotate: Run, stub: Any, stub_url: str, data: Path, out: Path, lines: Any
 ) -> None:
