@@ -15,8 +15,9 @@ from .credits import Ask, Credit, CreditSource
 from .cutting import BoundaryMode, behind, cut
 from .interpolation import clamped, interpolate
 from .normalizers import normalize
-from .options import Mode, OnError
-from .scoring import combine, is_masked, last_real_token
+from .options import Mode
+from .paying import failing_as, token_of_outcome, with_outcome
+from .scoring import is_masked
 from .segment_options import Method, Settled
 from .subject import Subject, subject_of
 
@@ -51,18 +52,9 @@ class SegmentScorer:
         In strict mode an end marker alone has no segments and a reward of 0. Raises ``AnnotationFailed``: ``empty``
         without tokens of the policy, ``invalid`` where entropies are missing, and whatever the engines raise.
         """
-        zeros = (0.0,) * len(rollout.completion)
-        last = last_real_token(rollout.completion)
-        if last is None:
-            raise AnnotationFailed(
-                FailureKind.EMPTY, "the policy wrote no token of the completion", rewards=zeros
-            )
-        try:
+        last = token_of_outcome(rollout)
+        with failing_as(self._options.on_error, rollout):
             return await self._paid(rollout, last, deadline)
-        except AnnotationFailed as failure:
-            if self._options.on_error is OnError.FAIL:
-                raise
-            raise AnnotationFailed(failure.kind, failure.detail, rewards=zeros) from failure
 
     async def _paid(self, rollout: Rollout, last: int, deadline: Deadline) -> tuple[SegmentAnnotation, Usage]:
         options, subject = self._options, subject_of(rollout.completion, self._mode)
@@ -74,13 +66,7 @@ class SegmentScorer:
         penalized = self._too_long(rollout.completion, intakes)
         intrinsic = self._penalty(subject.cut) if penalized else self._spread(subject.cut, scored)
         annotation = SegmentAnnotation(
-            rewards=combine(
-                intrinsic,
-                extrinsic=rollout.extrinsic if rollout.outcome is None else rollout.outcome,
-                last=last,
-                alpha_int=options.alpha_int,
-                alpha_ext=options.alpha_ext,
-            ),
+            rewards=with_outcome(intrinsic, rollout, last, options),
             intrinsic=intrinsic,
             segments=scored,
             sequence_score=credit.sequence_score if segments else None,

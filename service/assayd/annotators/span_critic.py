@@ -17,9 +17,10 @@ from .compat import RELEASED
 from .exhibit import PLACEHOLDERS, Exhibit
 from .grammars import GRAMMARS
 from .judging import Case, Judge, Vote
-from .options import CriticOptions, Matching, Mode, OnError, ScoreMap, Settled, Unit, settle
+from .options import CriticOptions, Matching, Mode, ScoreMap, Settled, Unit, settle
+from .paying import failing_as, token_of_outcome, with_outcome
 from .prompting import Prompt
-from .scoring import TokenValues, combine, empty_tokens, last_real_token
+from .scoring import TokenValues, empty_tokens
 from .votes import tally
 
 _FORGIVEN: Final = (FailureKind.ENGINE, FailureKind.TOO_LONG)
@@ -77,22 +78,11 @@ class SpanCritic:
         Raises ``AnnotationFailed``: ``empty`` without tokens of the policy, ``unparseable`` or
         ``truncated_critique`` when the critic's answer is no verdict, and whatever the engine raises.
         """
-        zeros = (0.0,) * len(rollout.completion)
-        last = last_real_token(rollout.completion)
-        if last is None:
-            raise AnnotationFailed(
-                FailureKind.EMPTY, "the policy wrote no token of the completion", rewards=zeros
-            )
+        last = token_of_outcome(rollout)
         if not self._asks_about(rollout):
             return self._annotation(rollout, last, self._unasked(rollout)), Usage()
-        try:
+        with failing_as(self._options.on_error, rollout):
             return await self._judged(rollout, last, deadline)
-        except AnnotationFailed as failure:
-            if self._options.on_error is OnError.FAIL:
-                raise
-            raise AnnotationFailed(
-                failure.kind, failure.detail, critique=failure.critique, rewards=zeros
-            ) from failure
 
     def _asks_about(self, rollout: Rollout) -> bool:
         """The gate (papers.md 1.3). A completion without text needs no critic."""
@@ -183,15 +173,8 @@ class SpanCritic:
         votes: Sequence[Vote] = (),
         score: str | None = None,
     ) -> TokenAnnotation:
-        options = self._options
         return TokenAnnotation(
-            rewards=combine(
-                intrinsic,
-                extrinsic=rollout.extrinsic if rollout.outcome is None else rollout.outcome,
-                last=last,
-                alpha_int=options.alpha_int,
-                alpha_ext=options.alpha_ext,
-            ),
+            rewards=with_outcome(intrinsic, rollout, last, self._options),
             intrinsic=intrinsic,
             spans=tuple(mark for vote in votes for mark in vote.marks),
             critiques=tuple(vote.critique for vote in votes),

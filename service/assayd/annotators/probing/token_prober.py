@@ -15,10 +15,11 @@ from ...domain.rewriting import Branch, Checks, EndMarker, ProbeAnnotation, Toke
 from ...domain.rollout import Completion, Message, Role, Rollout
 from ...domain.text import Alignment, Span
 from ..cutting import content_end
-from ..options import Mode, OnError
+from ..options import Mode
+from ..paying import failing_as, token_of_outcome, with_outcome
 from ..prompting import Prompt
 from ..rewriting.exhibit import PLACEHOLDERS, texts_of
-from ..scoring import combine, is_masked, last_real_token
+from ..scoring import is_masked
 from .options import METHOD, ProbeOptions, check
 from .rewards import Clipped, clip
 
@@ -72,18 +73,9 @@ class TokenProber:
         Raises ``AnnotationFailed``: ``empty`` without tokens of the policy, ``invalid`` without a reference or where
         nobody knows whether the solution is right, and whatever the engines raise.
         """
-        zeros = (0.0,) * len(rollout.completion)
-        last = last_real_token(rollout.completion)
-        if last is None:
-            raise AnnotationFailed(
-                FailureKind.EMPTY, "the policy wrote no token of the completion", rewards=zeros
-            )
-        try:
+        last = token_of_outcome(rollout)
+        with failing_as(self._options.on_error, rollout):
             return await self._paid(rollout, last, deadline)
-        except AnnotationFailed as failure:
-            if self._options.on_error is OnError.FAIL:
-                raise
-            raise AnnotationFailed(failure.kind, failure.detail, rewards=zeros) from failure
 
     async def _paid(self, rollout: Rollout, last: int, deadline: Deadline) -> tuple[ProbeAnnotation, Usage]:
         branch = await self._branch(rollout, deadline)
@@ -94,13 +86,7 @@ class TokenProber:
         count = len(rollout.completion)
         intrinsic = clipped.rewards[:count]
         annotation = ProbeAnnotation(
-            rewards=combine(
-                intrinsic,
-                extrinsic=rollout.extrinsic if rollout.outcome is None else rollout.outcome,
-                last=last,
-                alpha_int=self._options.alpha_int,
-                alpha_ext=self._options.alpha_ext,
-            ),
+            rewards=with_outcome(intrinsic, rollout, last, self._options),
             intrinsic=intrinsic,
             probs=probs[:count],
             ref_logprobs=None if logprobs is None else logprobs[:count],
