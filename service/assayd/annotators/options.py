@@ -10,6 +10,14 @@ from annotated_types import Ge, Gt, Le
 from ..domain.failure import FailureKind, Rejected
 from .prompting import Prompt
 
+AS_SENT: Final[dict[str, Any]] = {
+    "extra": "forbid",
+    "strict": True,
+    "allow_inf_nan": False,
+    "use_attribute_docstrings": True,
+}
+"""How pydantic reads options from the wire: nothing unknown, nothing coerced, and documented by their docstrings."""
+
 
 class Mode(StrEnum):
     """What the paper means, or what its released code does."""
@@ -91,12 +99,7 @@ class OnError(StrEnum):
 class CriticOptions:
     """Options of the span critic (RELC, papers.md 5.2). An absent option takes the default of the prompt."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "strict": True,
-        "allow_inf_nan": False,
-        "use_attribute_docstrings": True,
-    }
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     max_tokens: Annotated[int, Ge(1)] | None = None
     """Longest critique. The paper: toxicity 600, sentiment 60, summaries 100, self-critique 40."""

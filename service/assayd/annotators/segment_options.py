@@ -11,7 +11,7 @@ from ..domain.ports import Window
 from .cutting import BoundaryMode, Cut, EntropyIndex, Segmenter
 from .interpolation import Interpolation
 from .normalizers import FLOOR_SHARE, Scale
-from .options import Mode, OnError
+from .options import AS_SENT, Mode, OnError
 
 
 class Method(StrEnum):
@@ -43,12 +43,7 @@ class TokenizerPolicy(StrEnum):
 class SegmentOptions:
     """Options of segment scoring. An absent option takes the default of the hosted model and the method."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "strict": True,
-        "allow_inf_nan": False,
-        "use_attribute_docstrings": True,
-    }
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     segmenter: Segmenter | None = None
     """What ends a segment: `entropy`, `sentence`, `step` (a line), or `fixed` (`segment_length` tokens)."""

@@ -29,18 +29,7 @@ class HookChecker:
         Raises ``AnnotationFailed``: ``past_deadline``, and ``internal`` where the function raises or returns
         something else.
         """
-        try:
-            answer = await asyncio.wait_for(
-                asyncio.to_thread(self._function, text, gold), max(0.0, deadline.remaining_s)
-            )
-        except TimeoutError:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, f"{self._target} had no answer before the deadline"
-            ) from None
-        except Exception as error:
-            raise AnnotationFailed(
-                FailureKind.INTERNAL, f"{self._target} raised {type(error).__name__}: {error}"
-            ) from error
+        answer = await called(self._target, self._function, text, gold, deadline=deadline)
         if answer is not None and not isinstance(answer, bool):
             raise AnnotationFailed(
                 FailureKind.INTERNAL, f"{self._target} must return True, False or None, not {answer!r}"
@@ -62,3 +51,22 @@ def load_function(target: str) -> Callable[..., object]:
         raise ValueError(f"hook {target!r} is no function")
     checked: Callable[..., object] = function
     return checked
+
+
+async def called(
+    target: str, function: Callable[..., object], *texts: str | None, deadline: Deadline
+) -> object:
+    """What a hook says in a thread of its own.
+
+    Raises ``AnnotationFailed``: ``past_deadline``, and ``internal`` where the function raises.
+    """
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(function, *texts), max(0.0, deadline.remaining_s))
+    except TimeoutError:
+        raise AnnotationFailed(
+            FailureKind.PAST_DEADLINE, f"{target} had no answer before the deadline"
+        ) from None
+    except Exception as error:
+        raise AnnotationFailed(
+            FailureKind.INTERNAL, f"{target} raised {type(error).__name__}: {error}"
+        ) from error

@@ -1,6 +1,5 @@
 """Asks a function of the one who runs the service what a completion is worth."""
 
-import asyncio
 import hashlib
 import inspect
 import math
@@ -9,7 +8,7 @@ from pathlib import Path
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline
 from ..domain.provenance import ModelRef
-from .hook import load_function
+from .hook import called, load_function
 
 UNPINNED = "unpinned"
 
@@ -31,19 +30,7 @@ class ScoringHook:
     ) -> float:
         """Ask; raises as ``ScoresByHook`` says."""
         name = self.source.name
-        try:
-            answer = await asyncio.wait_for(
-                asyncio.to_thread(self._function, prompt, completion, reference),
-                max(0.0, deadline.remaining_s),
-            )
-        except TimeoutError:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, f"{name} had no answer before the deadline"
-            ) from None
-        except Exception as error:
-            raise AnnotationFailed(
-                FailureKind.INTERNAL, f"{name} raised {type(error).__name__}: {error}"
-            ) from error
+        answer = await called(name, self._function, prompt, completion, reference, deadline=deadline)
         if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
             raise AnnotationFailed(
                 FailureKind.INTERNAL, f"{name} must return a finite number, not {answer!r}"

@@ -7,7 +7,7 @@ from annotated_types import Ge, Le
 
 from ...domain.failure import FailureKind, Rejected
 from ...domain.ports import Window
-from ..options import OnError
+from ..options import AS_SENT, OnError
 from ..rewriting.options import Verify
 from ..segment_options import TokenizerPolicy
 
@@ -18,12 +18,7 @@ METHOD: Final = "grm"
 class ProbeOptions:
     """Options of token rewards by a rewriter's probabilities."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "strict": True,
-        "allow_inf_nan": False,
-        "use_attribute_docstrings": True,
-    }
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     center: Annotated[float, Ge(0), Le(1)] = 0.5
     """The probability that is worth nothing."""

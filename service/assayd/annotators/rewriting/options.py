@@ -8,15 +8,8 @@ from typing import Annotated, Any, ClassVar, Final
 from annotated_types import Ge, Gt, Le, MinLen
 
 from ...domain.failure import FailureKind, Rejected
-from ..options import Mode
+from ..options import AS_SENT, Mode
 from ..prompting import Prompt
-
-_WIRE: Final[dict[str, Any]] = {
-    "extra": "forbid",
-    "strict": True,
-    "allow_inf_nan": False,
-    "use_attribute_docstrings": True,
-}
 
 
 class Method(StrEnum):
@@ -50,7 +43,7 @@ class Row(StrEnum):
 class Verify:
     """How a rewrite is checked against the reference."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _WIRE
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     mode: VerifyMode = VerifyMode.MATH
     """`math` compares numbers, fractions and LaTeX, `qa` words, `hook` asks the function in the settings."""
@@ -62,7 +55,7 @@ class Verify:
 class Weights:
     """Imitation weights of the rewrite's tokens."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _WIRE
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     keep: Annotated[float, Ge(0)] = 0.5
     """Of a token that stands in the prediction too."""
@@ -74,7 +67,7 @@ class Weights:
 class RewriteOptions:
     """Options of rewriting. An absent option takes the default of the prompt."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _WIRE
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     locate: bool = True
     """Ask for the first wrong step first. False: the whole solution is written anew."""

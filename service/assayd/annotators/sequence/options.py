@@ -9,16 +9,10 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from ...domain.failure import FailureKind, Rejected
 from ...domain.ports import Window
-from ..options import Mode
+from ..options import AS_SENT, Mode
 from ..segment_options import TokenizerPolicy
 from .advantages import Sampling, ValueSource
 
-_CONFIG: Final[dict[str, Any]] = {
-    "extra": "forbid",
-    "strict": True,
-    "allow_inf_nan": False,
-    "use_attribute_docstrings": True,
-}
 MAX_PROMPT_LENGTH: Final = 640
 LENGTH_TARGET: Final = 128
 VOTING_TEMPERATURE: Final = 0.7
@@ -60,7 +54,7 @@ class AnswerBy(StrEnum):
 class Criterion:
     """One thing that a rubric asks for, or, with a weight below 0, warns of."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _CONFIG
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     name: Annotated[str, MinLen(1)]
     description: Annotated[str, MinLen(1)]
@@ -72,7 +66,7 @@ class Criterion:
 class ComponentOptions:
     """One part of the reward."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _CONFIG
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     name: Annotated[str, MinLen(1)]
     """What the answer calls it."""
@@ -108,7 +102,7 @@ class ComponentOptions:
 class SequenceOptions:
     """Options of sequence rewards."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _CONFIG
+    __pydantic_config__: ClassVar[dict[str, Any]] = AS_SENT
 
     components: Annotated[tuple[ComponentOptions, ...], MaxLen(32)] | None = None
     """What the reward is the weighted sum of; an empty list: the rollout's `extrinsic_reward` and nothing else.
