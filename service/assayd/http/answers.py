@@ -3,12 +3,16 @@
 The same shapes give the answers' half of the OpenAPI document.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
 from ..domain.failure import Failure
 from ..domain.provenance import Provenance, Recipe
+from ..domain.text import Span
+
+T = TypeVar("T")
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,6 +78,16 @@ class Problem(Answer, frozen=True):
     errors: list[dict[str, str]] | None = None
 
 
+def unless_none(value: T | None) -> T | msgspec.UnsetType:
+    """What is there; a field whose value is None is left out."""
+    return msgspec.UNSET if value is None else value
+
+
+def places(spans: Iterable[Span]) -> list[tuple[int, int]]:
+    """Start and end of each token's characters."""
+    return [(span.start, span.end) for span in spans]
+
+
 def recipe_answer(recipe: Recipe) -> WireRecipe:
     """A recipe as it is reported."""
     return WireRecipe(id=recipe.id, **recipe.identity())
@@ -84,7 +98,7 @@ def unjudged(id: str, failure: Failure) -> Unjudged:
     return Unjudged(
         id=id,
         failure=WireFailure(kind=failure.kind, detail=failure.detail, critique=failure.critique),
-        rewards=msgspec.UNSET if failure.rewards is None else failure.rewards,
+        rewards=unless_none(failure.rewards),
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 from ..domain.provenance import Provenance
 from ..domain.rewriting import Operation, ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Rollout
-from .answers import Batch, Unjudged, WireProvenance, WireRecipe, provenance_answer
+from .answers import Batch, Unjudged, WireProvenance, WireRecipe, places, provenance_answer, unless_none
 
 
 class WireEdit(msgspec.Struct, frozen=True):
@@ -133,16 +133,16 @@ def rewritten(id: str, rollout: Rollout, annotation: RewriteAnnotation, provenan
         prefix_preserved=annotation.prefix_preserved,
         weights=annotation.weights,
         operations=[_operation(operation) for operation in annotation.operations],
-        offsets=[(span.start, span.end) for span in annotation.offsets],
+        offsets=places(annotation.offsets),
         policy_tokens=annotation.policy_tokens,
         located=annotation.located,
         reply=annotation.reply,
         critique=annotation.critique,
         provenance=provenance_answer(provenance),
-        token_ids=msgspec.UNSET if annotation.token_ids is None else annotation.token_ids,
-        record=msgspec.UNSET if annotation.record is None else annotation.record,
+        token_ids=unless_none(annotation.token_ids),
+        record=unless_none(annotation.record),
         training_rows=annotation.training_rows or msgspec.UNSET,
-        rlmec_row=msgspec.UNSET if annotation.rlmec_row is None else annotation.rlmec_row,
+        rlmec_row=unless_none(annotation.rlmec_row),
     )
 
 
@@ -153,16 +153,16 @@ def probed(id: str, rollout: Rollout, annotation: ProbeAnnotation, provenance: P
         id=id,
         rewards=annotation.rewards,
         intrinsic=annotation.intrinsic,
-        offsets=[(span.start, span.end) for span in alignment.token_spans],
+        offsets=places(alignment.token_spans),
         probs=annotation.probs,
         branch=annotation.branch,
         clipped_low=annotation.clipped_low,
         clipped_high=annotation.clipped_high,
         all_zero=annotation.all_zero,
         provenance=provenance_answer(provenance),
-        ref_logprobs=msgspec.UNSET if logprobs is None else logprobs,
+        ref_logprobs=unless_none(logprobs),
         end=msgspec.UNSET if end is None else WireEnd(end.reward, end.prob, end.ref_logprob),
-        token_ids=msgspec.UNSET if alignment.token_ids is None else alignment.token_ids,
+        token_ids=unless_none(alignment.token_ids),
         transferred=annotation.transferred or msgspec.UNSET,
     )
 

@@ -5,7 +5,7 @@ import msgspec
 from ..domain.annotation import ScoredSegment, SegmentAnnotation
 from ..domain.provenance import Provenance
 from ..domain.rollout import Rollout
-from .answers import Batch, Unjudged, WireProvenance, WireRecipe, provenance_answer
+from .answers import Batch, Unjudged, WireProvenance, WireRecipe, places, provenance_answer, unless_none
 
 
 class WireSegment(msgspec.Struct, frozen=True):
@@ -63,12 +63,12 @@ def segment_judged(
         id=id,
         rewards=annotation.rewards,
         intrinsic=annotation.intrinsic,
-        offsets=[(span.start, span.end) for span in alignment.token_spans],
+        offsets=places(alignment.token_spans),
         segments=[_segment_answer(scored, alignment.text) for scored in annotation.segments],
         sequence_score=annotation.sequence_score,
         provenance=provenance_answer(provenance),
-        token_ids=msgspec.UNSET if alignment.token_ids is None else alignment.token_ids,
-        entropies=msgspec.UNSET if entropies is None else entropies,
+        token_ids=unless_none(alignment.token_ids),
+        entropies=unless_none(entropies),
         transferred=annotation.transferred or msgspec.UNSET,
         prompt_tokens_dropped=annotation.prompt_tokens_dropped or msgspec.UNSET,
         penalized=annotation.penalized or msgspec.UNSET,

@@ -10,7 +10,7 @@ from ..annotators.sequence.advantages import ValueSource
 from ..domain.provenance import Provenance
 from ..domain.rollout import Rollout
 from ..domain.sequence import ComponentScore, CriterionScore, SequenceAnnotation
-from .answers import Unjudged, WireProvenance, WireRecipe, provenance_answer
+from .answers import Unjudged, WireProvenance, WireRecipe, provenance_answer, unless_none
 from .judging import Judgement
 
 
@@ -127,7 +127,7 @@ def _answer(one: Reckoned, standing: Standing) -> SequenceJudged:
         sampling_weight=standing.sampling_weight,
         provenance=provenance_answer(one.provenance),
         criteria=criteria or msgspec.UNSET,
-        ref_logprob=msgspec.UNSET if annotation.ref_logprob is None else annotation.ref_logprob,
+        ref_logprob=unless_none(annotation.ref_logprob),
         transferred=annotation.transferred or msgspec.UNSET,
         prompt_tokens_dropped=annotation.prompt_tokens_dropped or msgspec.UNSET,
     )

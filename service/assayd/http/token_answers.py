@@ -5,7 +5,16 @@ import msgspec
 from ..domain.annotation import MarkedSpan, TokenAnnotation
 from ..domain.provenance import Provenance
 from ..domain.rollout import Rollout
-from .answers import Answer, Batch, Unjudged, WireProvenance, WireRecipe, provenance_answer
+from .answers import (
+    Answer,
+    Batch,
+    Unjudged,
+    WireProvenance,
+    WireRecipe,
+    places,
+    provenance_answer,
+    unless_none,
+)
 
 
 class WireSpan(Answer, frozen=True):
@@ -63,12 +72,12 @@ def token_judged(
         id=id,
         rewards=annotation.rewards,
         intrinsic=annotation.intrinsic,
-        offsets=[(span.start, span.end) for span in alignment.token_spans],
+        offsets=places(alignment.token_spans),
         spans=[_span_answer(span) for span in annotation.spans],
         critique=critiques[0] if critiques else None,
         queried=annotation.queried,
         provenance=provenance_answer(provenance),
-        token_ids=msgspec.UNSET if alignment.token_ids is None else alignment.token_ids,
+        token_ids=unless_none(alignment.token_ids),
         critiques=critiques if len(critiques) > 1 else msgspec.UNSET,
         truncated_critique=annotation.truncated_critique or msgspec.UNSET,
         empty_tokens=annotation.empty_tokens or msgspec.UNSET,
