@@ -8,13 +8,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig
-from transformers.utils.hub import cached_file
+
+from ..model_files import model_file
 
 FILES: Final = (
     "model.safetensors",
@@ -24,7 +25,6 @@ FILES: Final = (
 )
 LABELLED: Final = ("score", "classifier")
 """What Hugging Face calls a head."""
-CARD: Final = "assay.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,6 @@ def find_head(name: str, revision: str | None, config: PreTrainedConfig, beside:
     return Head(tensors[f"{chosen[0]}.weight"][0].float(), 0.0 if bias is None else bias.float().item())
 
 
-def read_card(name: str, revision: str | None) -> Mapping[str, Any] | None:
-    """What ``assay.json`` beside the weights says of the model, None where there is none."""
-    path = _file(name, revision, CARD)
-    card: Mapping[str, Any] | None = None if path is None else json.loads(path.read_text(encoding="utf-8"))
-    return card
-
-
 def _complaint(heads: list[str], tensors: Mapping[str, Tensor], hidden: int) -> str:
     if heads:
         return (
@@ -97,7 +90,7 @@ def _tensors(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[
 
 def _weights(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[Path]:
     """The files that hold ``keys``."""
-    path = next((found for file in FILES if (found := _file(name, revision, file)) is not None), None)
+    path = next((found for file in FILES if (found := model_file(name, revision, file)) is not None), None)
     if path is None:
         raise ValueError(f"{name} has none of the files {', '.join(FILES)}")
     if path.suffix != ".json":
@@ -105,18 +98,7 @@ def _weights(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[
         return
     shard_of = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     for shard in sorted({shard_of[key] for key in keys if key in shard_of}):
-        found = _file(name, revision, shard)
+        found = model_file(name, revision, shard)
         if found is None:
             raise ValueError(f"{name} lacks {shard}, which its index names")
         yield found
-
-
-def _file(name: str, revision: str | None, file: str) -> Path | None:
-    found = cached_file(
-        name,
-        file,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if found is None else Path(found)

@@ -15,10 +15,10 @@ from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
 from ...settings import EngineSettings
+from ..rendering import Reading
 from ..transferring import split
 from .attention_watch import watching
 from .forward import Reader, refuse_late
-from .rendering import Reading, Renderer
 from .segment_model import SegmentModel, load_segment_model
 
 
@@ -45,7 +45,7 @@ class SegmentScorer:
         self.backbone = hosted.backbone
         self._head = hosted.head
         self._watchable = hosted.watchable
-        self._renderer = Renderer(hosted.loaded, max_model_len=max_model_len)
+        self._renderer = hosted.loaded.renderer(max_model_len)
         self._reader: Reader[_Look, _Seen] = Reader(
             self._read, lambda look: len(look.ids), _CANARY, name=f"model {self.model.name}"
         )

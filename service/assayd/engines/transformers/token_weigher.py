@@ -14,11 +14,11 @@ from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Alignment
 from ...settings import EngineSettings
+from ..rendering import Reading
 from ..transferring import averaged, highest, split
 from .entropies import LogitsHead, weigh
 from .forward import Backbone, Reader, probe_ids, refuse_late, tolerance
 from .loading import Loaded, load
-from .rendering import Reading, Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class TokenWeigher:
         self._head = LogitsHead.of(model)
         with torch.inference_mode():
             self._prove_head(name, model)
-        self._renderer = Renderer(loaded, max_model_len=max_model_len)
+        self._renderer = loaded.renderer(max_model_len)
         self._reader: Reader[_Stretch, _Weights] = Reader(
             self._read, lambda stretch: len(stretch.ids), _CANARY, name=f"model {name}"
         )
