@@ -17,7 +17,7 @@ from .domain.failure import FailureKind, Rejected
 from .domain.ports import Engine, Generates, WeighsTokens
 from .domain.rewriting import Checks, Tokenizes
 from .engines import POCKET_REWRITER
-from .hosting import open_engine, plays
+from .hosting import Hosting, plays
 from .prompt_files import load_prompts
 from .settings import EngineName, RewriterSettings
 
@@ -152,29 +152,26 @@ class RewriteModels:
 
 
 @asynccontextmanager
-async def open_rewrite_models(settings: RewriterSettings) -> AsyncIterator[RewriteModels]:
-    """The models that the settings ask for, while the block runs. Raises ``ValueError`` with what to do."""
+async def open_rewrite_models(settings: RewriterSettings, hosting: Hosting) -> AsyncIterator[RewriteModels]:
+    """The models that the settings ask for, and their checkers, which end with the block.
+
+    Raises ``ValueError`` with what to do.
+    """
+    reference = None
+    if settings.reference_model is not None:
+        other = {"model": settings.reference_model, "revision": settings.reference_revision}
+        reference = await hosting.open(settings.model_copy(update=other), "TokenWeigher")
+    generator = await hosting.open(settings, "Generator")
+    weigher = await hosting.open(settings, "TokenWeigher") if plays(settings, "TokenWeigher") else None
     async with AsyncExitStack() as stack:
-
-        async def opened(of: RewriterSettings, role: str) -> Any:
-            engine = await open_engine(of, role)
-            stack.push_async_callback(engine.close)
-            return engine
-
-        weighs = plays(settings, "TokenWeigher")
-        reference = None
-        if settings.reference_model is not None:
-            other = {"model": settings.reference_model, "revision": settings.reference_revision}
-            reference = await opened(settings.model_copy(update=other), "TokenWeigher")
         checkers = {name: open_checker(name) for name in CHECKERS if name != HOOK}
         if settings.check_hook is not None:
             checkers[HOOK] = open_checker(HOOK, hook=settings.check_hook)
         for checker in checkers.values():
             stack.push_async_callback(checker.close)
-        generator = await opened(settings, "Generator")
         yield RewriteModels(
             generator=generator,
-            weigher=await opened(settings, "TokenWeigher") if weighs else None,
+            weigher=weigher,
             reference=reference,
             prompts=_prompts(settings, getattr(generator, "card", None) or {}),
             card=_card(settings, generator),

@@ -25,7 +25,7 @@ from .domain.provenance import ModelRef
 from .domain.rollout import Completion
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
-from .hosting import open_engine
+from .hosting import Hosting
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
 from .rewrite_models import RewriteModels, open_rewrite_models
@@ -189,11 +189,11 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     async with AsyncExitStack() as stack:
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
-        critic = await open_engine(settings.critic, "Generator")
-        stack.push_async_callback(critic.close)
-        segments = await stack.enter_async_context(open_segment_models(settings))
-        sequences = await stack.enter_async_context(open_sequence_models(settings.sequence))
-        rewriting_models = await stack.enter_async_context(open_rewrite_models(settings.rewriter))
+        hosting = await stack.enter_async_context(Hosting())
+        critic = await hosting.open(settings.critic, "Generator")
+        segments = await open_segment_models(settings, hosting)
+        sequences = await open_sequence_models(settings.sequence, hosting)
+        rewriting_models = await stack.enter_async_context(open_rewrite_models(settings.rewriter, hosting))
         room = "pocket" if settings.critic.engine is EngineName.POCKET else "critic"
         yield Runtime(
             settings=settings,

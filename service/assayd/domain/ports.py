@@ -77,6 +77,14 @@ class Generation:
     usage: Usage
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why an engine cannot answer now. ``retry_after_s`` is when it may again, None where waiting does not help."""
+
+    detail: str
+    retry_after_s: float | None
+
+
 class Engine(Protocol):
     """A hosted model."""
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from transformers.utils.hub import cached_file
 
 MODEL_FILES: Final = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken"}
+WEIGHTS_INDEX: Final = "model.safetensors.index.json"
 CARD: Final = "assay.json"
 """What the trainings of this project leave beside the weights."""
 
@@ -38,9 +39,14 @@ def digest(folder: Path) -> str:
 
 def read_card(name: str, revision: str | None) -> Mapping[str, Any] | None:
     """What ``assay.json`` beside the weights says of the model, None where there is none."""
-    path = model_file(name, revision, CARD)
-    card: Mapping[str, Any] | None = None if path is None else json.loads(path.read_text(encoding="utf-8"))
-    return card
+    return model_json(name, revision, CARD)
+
+
+def model_json(name: str, revision: str | None, file: str) -> Mapping[str, Any] | None:
+    """One JSON file of a model, read; None as ``model_file`` has it."""
+    path = model_file(name, revision, file)
+    value: Mapping[str, Any] | None = None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return value
 
 
 def model_file(name: str, revision: str | None, file: str) -> Path | None:

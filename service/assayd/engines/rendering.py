@@ -9,7 +9,7 @@ from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Intake, Window
 from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Completion, Message
-from ..domain.text import Alignment, Unaligned
+from ..domain.text import Alignment, Segment, Unaligned
 from .alignment import PolicyTokenizer
 from .prompts import left_truncated
 from .transferring import last_tokens
@@ -32,6 +32,14 @@ class Reading:
     marker: int | None
     own: Alignment | None
     intake: Intake
+
+    def places_of(self, segments: tuple[Segment, ...], *, closing: bool) -> tuple[int, ...]:
+        """Where each segment is read: at its last token; with ``closing`` the last one at the end of all."""
+        ended = segments[:-1] if closing else segments
+        if not all(ended):
+            raise ValueError("a segment without tokens has no last token to score")
+        places = tuple(self.places[segment.end - 1] for segment in ended)
+        return (*places, self.end) if len(ended) < len(segments) else places
 
 
 class Renderer:
