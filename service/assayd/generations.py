@@ -5,7 +5,7 @@ A value head is trained on this and on nothing else: completions of a data set a
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .annotators.options import Mode
@@ -97,4 +97,4 @@ class _Work:
 
 def _seeded(sampling: Sampling, place: int) -> Sampling:
     seed = None if sampling.seed is None else (sampling.seed + place) % 2**32
-    return Sampling(sampling.max_tokens, sampling.temperature, sampling.top_p, seed)
+    return replace(sampling, seed=seed)

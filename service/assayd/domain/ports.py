@@ -54,6 +54,11 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+    """JSON text of the schema that the reply is to follow.
+
+    An engine that can hold a reply to it does, another one ignores it: replies are parsed either way.
+    """
 
     @property
     def reproducible(self) -> bool:

@@ -64,7 +64,7 @@ class Generator:
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
-        """Continue ``messages``, in a batch with whatever else is under way."""
+        """Continue ``messages``, in a batch with whatever else is under way; a JSON schema is ignored."""
         return await self._write(messages, Row((), sampling), deadline)
 
     async def choose(
