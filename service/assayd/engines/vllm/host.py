@@ -35,6 +35,8 @@ Told: TypeAlias = RequestOutput | PoolingRequestOutput
 POLL_S: Final = 0.25
 """How often an engine that nobody calls is looked after."""
 ASLEEP_RETRY_S: Final = 5.0
+GRACE_S: Final = 1.0
+"""How long an engine may take to end by itself: it holds nothing that outlives it."""
 FIRST_START_S: Final = 60.0
 """How long a start is taken to last before one has been seen."""
 
@@ -168,8 +170,12 @@ class Host:
 
     async def _stop(self) -> None:
         engine, self._engine = self._engine, None
-        if engine is not None:
-            await asyncio.to_thread(engine.shutdown)
+        if engine is None:
+            return
+        if engine.output_handler is not None:
+            # Else it takes the end of the engine for its death, and logs that.
+            engine.output_handler.cancel()
+        await asyncio.to_thread(engine.shutdown, GRACE_S)
 
     async def _keep_alive(self) -> None:
         while True:
