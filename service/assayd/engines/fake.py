@@ -180,6 +180,8 @@ class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
     The rule is asked with the texts of the tokens. ``history`` holds the latest questions.
     """
 
+    entropy_approx: str | None = None
+
     def __init__(
         self,
         entropies: Iterable[Entropies] = (),

@@ -75,9 +75,11 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
             f"cannot load the model {name!r}: {error}\nIs it a folder with config.json, tokenizer and weights, "
             "or the name of a hub model that this machine can download or has in its cache?"
         ) from error
+    numbers = str(dtype).removeprefix("torch.")
     pin = own or getattr(model.config, "_commit_hash", None) or revision or "unpinned"
+    ref = ModelRef(name, pin, f"transformers {numbers}")
     # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
-    return Loaded(torch.nn.Module.to(model, device), tokenizer, ModelRef(name, pin))
+    return Loaded(torch.nn.Module.to(model, device), tokenizer, ref)
 
 
 def leave_a_core_to_the_callers() -> None:

@@ -38,6 +38,8 @@ class TokenWeigher:
     Logits are made of a few places at a time (``entropies.weigh``), so the vocabulary bounds no batch.
     """
 
+    entropy_approx: str | None = None
+
     def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
         self.model: ModelRef = loaded.ref
         name, model = loaded.ref.name, loaded.model

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -42,10 +43,12 @@ class LanguageModel(Hosted):
         text: TextSide,
         card: Mapping[str, Any] | None,
         adapters: Mapping[str, str],
+        *,
+        may_sleep: bool,
         adapter: LoRARequest | None = None,
         model: ModelRef | None = None,
     ) -> None:
-        super().__init__(host)
+        super().__init__(host, may_sleep=may_sleep)
         self.model = model or text.model
         self.card = card
         self._text = text
@@ -64,7 +67,7 @@ class LanguageModel(Hosted):
         except BaseException:
             await host.close()
             raise
-        return cls(host, text, card, settings.vllm.adapters)
+        return cls(host, text, card, settings.vllm.adapters, may_sleep=settings.vllm.sleep_mode)
 
     def adapted(self, task: str) -> Self:
         """The same engine with the LoRA adapter of a task, itself where the task has none."""
@@ -72,9 +75,15 @@ class LanguageModel(Hosted):
             return self
         folder = self._adapters[task]
         number = sorted(self._adapters).index(task) + 1
-        model = ModelRef(f"{self._text.model.name}+{folder}", f"{self.model.revision}+{digest(Path(folder))}")
+        model = replace(
+            self.model,
+            name=f"{self.model.name}+{folder}",
+            revision=f"{self.model.revision}+{digest(Path(folder))}",
+        )
         adapter = LoRARequest(task, number, folder)
-        return type(self)(self._host, self._text, self.card, {}, adapter, model)
+        return type(self)(
+            self._host, self._text, self.card, {}, may_sleep=False, adapter=adapter, model=model
+        )
 
     @property
     def entropy_approx(self) -> str | None:
