@@ -52,7 +52,7 @@ class Host:
     """An engine by its arguments. ``canary`` is asked of it before it counts as started."""
 
     def __init__(self, args: AsyncEngineArgs, canary: Asked) -> None:
-        self.name = str(args.model)
+        self.name = str(args.served_model_name or args.model)
         self.restarts = 0
         self.outage: Outage | None = None
         self.registry: CollectorRegistry | None = None
