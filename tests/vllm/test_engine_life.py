@@ -160,7 +160,7 @@ async def asked_at_once(service: Service, run: str, kill_after: int | None = Non
         calls = [asyncio.create_task(one(number)) for number in range(IN_FLIGHT)]
         if kill_after is not None:
             await killed.wait()
-            done, hung = await asyncio.wait(calls, timeout=AT_ONCE_S)
+            _, hung = await asyncio.wait(calls, timeout=AT_ONCE_S)
             assert not hung, f"{len(hung)} of {IN_FLIGHT} calls still wait {AT_ONCE_S} s behind the death"
         return await asyncio.gather(*calls)
 
