@@ -42,6 +42,8 @@ class TokenWeigher:
 
     def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
         self.model: ModelRef = loaded.ref
+        # Held, so that another use of the same weights finds them.
+        self._loaded = loaded
         name, model = loaded.ref.name, loaded.model
         self.backbone = Backbone(cast(PreTrainedModel, model.base_model), name)
         self._head = LogitsHead.of(model)
