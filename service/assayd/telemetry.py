@@ -2,12 +2,33 @@
 
 import logging
 import sys
+from enum import StrEnum
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class CacheOperation(StrEnum):
+    """What was asked of the cache."""
+
+    GET = "get"
+    PUT = "put"
+    PROBE = "probe"
+    CLOSE = "close"
+
+
+class CacheFault(StrEnum):
+    """Why the cache was of no help."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    FULL = "full"
+    REFUSED = "refused"
+    RUBBISH = "rubbish"
+    TOO_LARGE = "too_large"
 
 
 class Telemetry:
@@ -40,9 +61,19 @@ class Telemetry:
             ["result"],
             registry=self.registry,
         )
+        self._cache_errors = Counter(
+            "assay_cache_errors",
+            "Commands to the cache that failed, and single values that were no good",
+            ["operation", "reason"],
+            registry=self.registry,
+        )
         self.engine_tokens = Counter(
             "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
         )
+
+    def count_cache_error(self, operation: CacheOperation, fault: CacheFault) -> None:
+        """One more failure of the cache; nobody who called has noticed it."""
+        self._cache_errors.labels(operation, fault).inc()
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

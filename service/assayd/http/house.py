@@ -14,6 +14,7 @@ from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.failure import Failure
 from ..domain.ports import Annotator
 from ..domain.provenance import ModelRef
+from ..domain.readiness import Readiness
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Completion
 from ..engines.tokenizers import RawCompletion
@@ -101,7 +102,7 @@ class House(Protocol):
         """Tokens and characters brought together, or the reason why not."""
         ...
 
-    async def readiness(self) -> Mapping[str, bool]:
+    async def readiness(self) -> Readiness:
         """Each part by name, and whether it can answer."""
         ...
 
