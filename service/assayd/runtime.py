@@ -5,7 +5,7 @@ import importlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from . import __version__
@@ -21,6 +21,7 @@ from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
 from .domain.ports import Engine, Generates, Store, Tended
 from .domain.provenance import ModelRef
+from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
@@ -30,9 +31,11 @@ from .prompt_files import load_prompts
 from .rewrite_models import RewriteModels, open_rewrite_models
 from .segment_models import SegmentModels, open_segment_models
 from .sequence_models import SequenceModels, open_sequence_models
-from .settings import EngineName, Settings
+from .settings import CacheSettings, EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
+
+_CACHE: Final = "cache"
 
 
 class Runtime:
@@ -154,11 +157,11 @@ class Runtime:
         tended = {id(one): one for one in self.engines.values() if isinstance(one, Tended) and one.may_sleep}
         return tuple(tended.values())
 
-    async def readiness(self) -> Mapping[str, bool]:
-        """Each part by name, and whether it can answer now."""
-        parts: dict[str, Engine | Store] = {**self.engines, "cache": self._store}
+    async def readiness(self) -> Readiness:
+        """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
+        parts: dict[str, Engine | Store] = {**self.engines, _CACHE: self._store}
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
-        return dict(zip(parts, ready, strict=True))
+        return Readiness(dict(zip(parts, ready, strict=True)), dispensable=frozenset({_CACHE}))
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -196,7 +199,7 @@ class Runtime:
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
     async with AsyncExitStack() as stack:
-        store = await _open_store(settings)
+        store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
         hosting = await stack.enter_async_context(Hosting())
         critic = await hosting.open(settings.critic, "Generator")
@@ -219,10 +222,15 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
         yield runtime
 
 
-async def _open_store(settings: Settings) -> Store:
-    scheme = urlsplit(settings.cache.url).scheme
+async def _open_store(settings: CacheSettings, telemetry: Telemetry) -> Store:
+    scheme = urlsplit(settings.url).scheme
     if scheme not in STORES:
-        raise ValueError(f"cache.url {settings.cache.url!r} must begin with one of: {', '.join(STORES)}")
+        # The rest of the URL may hold a password.
+        raise ValueError(f"cache.url begins with {scheme!r} and must with one of: {', '.join(STORES)}")
     module, _, name = STORES[scheme].partition(":")
-    store: Store = await getattr(importlib.import_module(module), name).open(settings.cache)
+    try:
+        opened = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"cache.url names {scheme}: pip install 'assay[redis]' ({error})") from error
+    store: Store = await getattr(opened, name).open(settings, telemetry)
     return store

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import structlog
@@ -12,6 +13,26 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class CacheOperation(StrEnum):
+    """What was asked of the cache."""
+
+    GET = "get"
+    PUT = "put"
+    PROBE = "probe"
+    CLOSE = "close"
+
+
+class CacheFault(StrEnum):
+    """Why the cache was of no help."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    FULL = "full"
+    REFUSED = "refused"
+    RUBBISH = "rubbish"
+    TOO_LARGE = "too_large"
 
 
 class Telemetry:
@@ -44,6 +65,12 @@ class Telemetry:
             ["result"],
             registry=self.registry,
         )
+        self._cache_errors = Counter(
+            "assay_cache_errors",
+            "Commands to the cache that failed, and single values that were no good",
+            ["operation", "reason"],
+            registry=self.registry,
+        )
         self.engine_tokens = Counter(
             "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
         )
@@ -57,6 +84,10 @@ class Telemetry:
         """
         self._engines = engines
         self.registry.register(_Engines(engines))
+
+    def count_cache_error(self, operation: CacheOperation, fault: CacheFault) -> None:
+        """One more failure of the cache; nobody who called has noticed it."""
+        self._cache_errors.labels(operation, fault).inc()
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format, those of the engines among them."""

@@ -14,6 +14,7 @@ from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.failure import Failure
 from ..domain.ports import Annotator, Tended
 from ..domain.provenance import ModelRef
+from ..domain.readiness import Readiness
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Completion
 from ..engines.tokenizers import RawCompletion
@@ -106,7 +107,7 @@ class House(Protocol):
         """The engines that may be sent to sleep, each once."""
         ...
 
-    async def readiness(self) -> Mapping[str, bool]:
+    async def readiness(self) -> Readiness:
         """Each part by name, and whether it can answer."""
         ...
 

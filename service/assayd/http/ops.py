@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ..domain.failure import FailureKind, Rejected
 from ..domain.ports import Tended
+from ..domain.readiness import Status
 from .house import house_of
 
 _LEVELS: Final = ("1", "2")
@@ -28,10 +29,13 @@ async def healthz() -> Response:
 
 @router.get("/readyz", response_model=None)
 async def readyz(request: Request) -> Response:
-    """Whether models are loaded and stores reachable: 200, or 503 with the part that is not."""
-    parts = await house_of(request).readiness()
-    ready = all(parts.values())
-    return _json({"status": "ok" if ready else "not_ready", "parts": dict(parts)}, 200 if ready else 503)
+    """Whether calls should come here: 200, or 503 with the part that is not ready.
+
+    A part that the service can judge without, such as the cache, leaves it at 200 with status `degraded`.
+    """
+    readiness = await house_of(request).readiness()
+    http_status = 503 if readiness.status is Status.NOT_READY else 200
+    return _json({"status": readiness.status, "parts": dict(readiness.parts)}, http_status)
 
 
 @router.get("/metrics", response_model=None)
