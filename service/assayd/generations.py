@@ -5,7 +5,7 @@ A value head is trained on this and on nothing else: completions of a data set a
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .annotators.options import Mode
@@ -16,7 +16,7 @@ from .domain.ports import Deadline, FinishReason, Generates, Sampling
 from .domain.rollout import Completion, Message, Rollout
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
-from .hosting import open_engine
+from .hosting import Hosting
 from .sequence_models import open_sequence_models
 from .settings import EngineSettings, SequenceSettings
 
@@ -52,22 +52,18 @@ async def generate_and_reward(
     sampling: Sampling,
 ) -> Generated:
     """Let the policy write ``samples`` completions a prompt and reward each; sample ``i`` of a run has seed ``+ i``."""
-    engine: Generates = await open_engine(policy, "Generator")
-    try:
-        async with open_sequence_models(rewards) as models:
-            scorer = models.annotator(Mode.STRICT, options, None, None)
-            work = _Work(
-                engine, scorer, Aligner(POCKET_CRITIC), models.tokenizer, asyncio.Semaphore(IN_FLIGHT)
+    async with Hosting() as hosting:
+        engine: Generates = await hosting.open(policy, "Generator")
+        models = await open_sequence_models(rewards, hosting)
+        scorer = models.annotator(Mode.STRICT, options, None, None)
+        work = _Work(engine, scorer, Aligner(POCKET_CRITIC), models.tokenizer, asyncio.Semaphore(IN_FLIGHT))
+        outcomes = await asyncio.gather(
+            *(
+                work.rewarded(at, prompt, _seeded(sampling, at * samples + sample))
+                for at, prompt in enumerate(prompts)
+                for sample in range(samples)
             )
-            outcomes = await asyncio.gather(
-                *(
-                    work.rewarded(at, prompt, _seeded(sampling, at * samples + sample))
-                    for at, prompt in enumerate(prompts)
-                    for sample in range(samples)
-                )
-            )
-    finally:
-        await engine.close()
+        )
     parts: Sequence[Mapping[str, Any]] = scorer.recipe.options["components"]
     return Generated(
         [outcome for outcome in outcomes if isinstance(outcome, Rewarded)],
@@ -101,4 +97,4 @@ class _Work:
 
 def _seeded(sampling: Sampling, place: int) -> Sampling:
     seed = None if sampling.seed is None else (sampling.seed + place) % 2**32
-    return Sampling(sampling.max_tokens, sampling.temperature, sampling.top_p, seed)
+    return replace(sampling, seed=seed)

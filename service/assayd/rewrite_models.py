@@ -17,14 +17,16 @@ from .domain.failure import FailureKind, Rejected
 from .domain.ports import Engine, Generates, WeighsTokens
 from .domain.rewriting import Checks, Tokenizes
 from .engines import POCKET_REWRITER
-from .hosting import open_engine, plays
+from .hosting import Hosting, adapted, plays
 from .prompt_files import load_prompts
 from .settings import EngineName, RewriterSettings
 
 HOOK: Final = "hook"
-EMBEDDED: Final = {"locate": "pocket/rewrite/locate", "fix": "pocket/rewrite/fix"}
-INSTRUCTED: Final = {"locate": "rewrite/locate", "fix": "rewrite/fix"}
-PAPER: Final = {"locate": "rewrite/grm-locate", "fix": "rewrite/grm-fix"}
+LOCATE: Final = "locate"
+FIX: Final = "fix"
+EMBEDDED: Final = {LOCATE: "pocket/rewrite/locate", FIX: "pocket/rewrite/fix"}
+INSTRUCTED: Final = {LOCATE: "rewrite/locate", FIX: "rewrite/fix"}
+PAPER: Final = {LOCATE: "rewrite/grm-locate", FIX: "rewrite/grm-fix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class RewriteModels:
         """The rewriter of one call. Raises ``Rejected`` for options that do not go together or with the models."""
         checker = self._checker(options.verify)
         return Rewriter(
-            self.generator,
+            adapted(self.generator, FIX),
+            adapted(self.generator, LOCATE),
             self._asked(method),
             options,
             method=method,
@@ -88,7 +91,7 @@ class RewriteModels:
                 pointer="/method",
             )
         return TokenProber(
-            self.weigher,
+            adapted(self.weigher, FIX),
             self.prompts.weighed,
             options,
             mode=mode,
@@ -106,9 +109,9 @@ class RewriteModels:
 
     def info(self) -> Mapping[str, Any]:
         """The models, as plain JSON values."""
-        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        described: dict[str, Any] = {use: engine.model.identity() for use, engine in self.engines.items()}
         asked, weighed = self.prompts.asked, self.prompts.weighed
-        named = {"locate": asked.locate, "fix": asked.fix, "weighed": weighed}
+        named = {LOCATE: asked.locate, FIX: asked.fix, "weighed": weighed}
         refs = {use: asdict(prompt.ref) for use, prompt in named.items() if prompt is not None}
         described["rewriter"] |= {"card": self.card, "prompts": refs}
         return described
@@ -140,7 +143,7 @@ class RewriteModels:
         if self.weigher is None or self.reference is None:
             return None
         return TokenProber(
-            self.weigher,
+            adapted(self.weigher, FIX),
             self.prompts.weighed,
             ProbeOptions(),
             mode=mode,
@@ -152,29 +155,26 @@ class RewriteModels:
 
 
 @asynccontextmanager
-async def open_rewrite_models(settings: RewriterSettings) -> AsyncIterator[RewriteModels]:
-    """The models that the settings ask for, while the block runs. Raises ``ValueError`` with what to do."""
+async def open_rewrite_models(settings: RewriterSettings, hosting: Hosting) -> AsyncIterator[RewriteModels]:
+    """The models that the settings ask for, and their checkers, which end with the block.
+
+    Raises ``ValueError`` with what to do.
+    """
+    reference = None
+    if settings.reference_model is not None:
+        other = {"model": settings.reference_model, "revision": settings.reference_revision}
+        reference = await hosting.open(settings.model_copy(update=other), "TokenWeigher")
+    generator = await hosting.open(settings, "Generator")
+    weigher = await hosting.open(settings, "TokenWeigher") if plays(settings, "TokenWeigher") else None
     async with AsyncExitStack() as stack:
-
-        async def opened(of: RewriterSettings, role: str) -> Any:
-            engine = await open_engine(of, role)
-            stack.push_async_callback(engine.close)
-            return engine
-
-        weighs = plays(settings, "TokenWeigher")
-        reference = None
-        if settings.reference_model is not None:
-            other = {"model": settings.reference_model, "revision": settings.reference_revision}
-            reference = await opened(settings.model_copy(update=other), "TokenWeigher")
         checkers = {name: open_checker(name) for name in CHECKERS if name != HOOK}
         if settings.check_hook is not None:
             checkers[HOOK] = open_checker(HOOK, hook=settings.check_hook)
         for checker in checkers.values():
             stack.push_async_callback(checker.close)
-        generator = await opened(settings, "Generator")
         yield RewriteModels(
             generator=generator,
-            weigher=await opened(settings, "TokenWeigher") if weighs else None,
+            weigher=weigher,
             reference=reference,
             prompts=_prompts(settings, getattr(generator, "card", None) or {}),
             card=_card(settings, generator),
@@ -215,7 +215,7 @@ def _trained_with(prompts: Mapping[str, Mapping[str, str]]) -> RewritePrompts:
 
 
 def _named(names: Mapping[str, str]) -> RewritePrompts:
-    return RewritePrompts(_prompt(names["locate"]), _prompt(names["fix"]))
+    return RewritePrompts(_prompt(names[LOCATE]), _prompt(names[FIX]))
 
 
 def _prompt(name: str) -> Prompt:

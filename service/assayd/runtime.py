@@ -5,7 +5,6 @@ import importlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,12 +19,12 @@ from .annotators.segment_scorer import SegmentScorer
 from .annotators.sequence import SequenceOptions, SequenceScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
-from .domain.ports import Engine, Generates, Store
+from .domain.ports import Engine, Generates, Store, Tended
 from .domain.provenance import ModelRef
 from .domain.rollout import Completion
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
-from .hosting import open_engine
+from .hosting import Hosting, adapted
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
 from .rewrite_models import RewriteModels, open_rewrite_models
@@ -76,7 +75,7 @@ class Runtime:
                 pointer="/task",
             )
         return SpanCritic(
-            self._critic,
+            adapted(self._critic, task),
             prompt,
             options,
             task=task,
@@ -143,18 +142,28 @@ class Runtime:
         """Tokens and characters of each completion brought together, or the reason why not."""
         return await self._aligner.align_all(completions, tokenizer, own=own)
 
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """The hosted models by what they are for; one model may have several uses."""
+        hosted = {**self._segments.engines, **self._sequences.engines, **self._rewriting.engines}
+        return {"critic": self._critic, **hosted}
+
+    @property
+    def sleepers(self) -> tuple[Tended, ...]:
+        """The engines that may be sent to sleep, each once."""
+        tended = {id(one): one for one in self.engines.values() if isinstance(one, Tended) and one.may_sleep}
+        return tuple(tended.values())
+
     async def readiness(self) -> Mapping[str, bool]:
         """Each part by name, and whether it can answer now."""
-        hosted = {**self._segments.engines, **self._sequences.engines, **self._rewriting.engines}
-        parts: dict[str, Engine | Store] = {"critic": self._critic, **hosted}
-        parts["cache"] = self._store
+        parts: dict[str, Engine | Store] = {**self.engines, "cache": self._store}
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
         return dict(zip(parts, ready, strict=True))
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
         engine = self.settings.critic.engine
-        critic = {"engine": engine.value, **asdict(self._critic.model)}
+        critic = {"engine": engine.value, **self._critic.model.identity()}
         if engine is EngineName.POCKET:
             critic["card"] = json.loads((POCKET_CRITIC / "card.json").read_text(encoding="utf-8"))
         return {
@@ -189,13 +198,13 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     async with AsyncExitStack() as stack:
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
-        critic = await open_engine(settings.critic, "Generator")
-        stack.push_async_callback(critic.close)
-        segments = await stack.enter_async_context(open_segment_models(settings))
-        sequences = await stack.enter_async_context(open_sequence_models(settings.sequence))
-        rewriting_models = await stack.enter_async_context(open_rewrite_models(settings.rewriter))
+        hosting = await stack.enter_async_context(Hosting())
+        critic = await hosting.open(settings.critic, "Generator")
+        segments = await open_segment_models(settings, hosting)
+        sequences = await open_sequence_models(settings.sequence, hosting)
+        rewriting_models = await stack.enter_async_context(open_rewrite_models(settings.rewriter, hosting))
         room = "pocket" if settings.critic.engine is EngineName.POCKET else "critic"
-        yield Runtime(
+        runtime = Runtime(
             settings=settings,
             telemetry=telemetry,
             critic=critic,
@@ -206,6 +215,8 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
         )
+        telemetry.watch(runtime.engines)
+        yield runtime
 
 
 async def _open_store(settings: Settings) -> Store:

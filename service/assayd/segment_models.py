@@ -1,7 +1,6 @@
 """What stands behind ``/score/segment``: models, the default way to cut, and the normalizer that goes with them."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from .annotators.credits import (
     PrefixDifferences,
     SegmentModelCredit,
 )
-from .annotators.cutting import Cut
+from .annotators.cutting import Cut, approximation
 from .annotators.fitted import Fitted, parse_cut, parse_fitted
 from .annotators.normalizers import NORMALIZERS
 from .annotators.options import Mode
@@ -25,7 +24,7 @@ from .domain.failure import FailureKind, Rejected
 from .domain.ports import Engine, WeighsTokens
 from .domain.provenance import ModelRef, Recipe
 from .engines import POCKET_NORMALIZER
-from .hosting import open_engine
+from .hosting import Hosting
 from .settings import EngineName, EngineSettings, SegmentSettings, Settings
 
 
@@ -54,13 +53,15 @@ class SegmentModels:
         scale = scale_for(unnamed if options.normalizer is None else options.normalizer, how)
         settled = settle(options, method, mode, cut=how, scale=scale)
         source, model, others = self._source(method, options)
+        told = asdict(settled)
         if how.needs_entropies and self.weigher is not None:
             others["entropy"] = self.weigher.model
+            told |= approximation(self.weigher)
         recipe = Recipe(
             method=method.value,
             mode=mode.value,
             model=model,
-            options=asdict(settled),
+            options=told,
             service_version=__version__,
             tokenizer=tokenizer,
             other_models=others,
@@ -76,7 +77,7 @@ class SegmentModels:
 
     def info(self) -> Mapping[str, Any]:
         """The models, as plain JSON values."""
-        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        described: dict[str, Any] = {use: engine.model.identity() for use, engine in self.engines.items()}
         described["segment"] |= {"card": self.scorer.card, "cut": asdict(self.cut)}
         fits = self.normalizer.fits if isinstance(self.normalizer, Fitted) else None
         described["segment"]["normalizer"] = self.normalizer if fits is None else list(map(str, fits))
@@ -103,35 +104,30 @@ class SegmentModels:
         return source, model.model, {"reference": reference.model}
 
 
-@asynccontextmanager
-async def open_segment_models(settings: Settings) -> AsyncIterator[SegmentModels]:
-    """The models that the settings ask for, while the block runs. Raises ``ValueError`` with what to do."""
+async def open_segment_models(settings: Settings, hosting: Hosting) -> SegmentModels:
+    """The models that the settings ask for. Raises ``ValueError`` with what to do."""
     segment = settings.segment
-    async with AsyncExitStack() as stack:
-
-        async def opened(of: EngineSettings, role: str) -> Any:
-            engine = await open_engine(of, role)
-            stack.push_async_callback(engine.close)
-            return engine
-
-        scorer = await opened(segment, "SegmentScorer")
-        weigher = await opened(asked, "TokenWeigher") if (asked := _entropy_settings(segment)) else None
-        implicit = [await opened(model, "TokenWeigher") for model in _implicit_settings(settings)]
-        yield SegmentModels(
-            scorer=scorer,
-            weigher=weigher,
-            implicit=(implicit[0], implicit[1]) if implicit else None,
-            cut=_default_cut(segment, scorer.card or {}),
-            normalizer=_normalizer(segment, scorer.model),
-            tokenizer=_tokenizer(segment),
-        )
+    scorer = await hosting.open(segment, "SegmentScorer")
+    weigher = await hosting.open(asked, "TokenWeigher") if (asked := _entropy_settings(segment)) else None
+    implicit = [await hosting.open(model, "TokenWeigher") for model in _implicit_settings(settings)]
+    return SegmentModels(
+        scorer=scorer,
+        weigher=weigher,
+        implicit=(implicit[0], implicit[1]) if implicit else None,
+        cut=_default_cut(segment, scorer.card or {}),
+        normalizer=_normalizer(segment, scorer.model),
+        tokenizer=_tokenizer(segment),
+    )
 
 
 def _entropy_settings(segment: SegmentSettings) -> EngineSettings | None:
     own = segment.engine in (EngineName.POCKET, EngineName.FAKE)
     if segment.entropy_model is None and not own:
         return None
-    return segment.model_copy(update={"model": segment.entropy_model, "revision": segment.entropy_revision})
+    named = {"model": segment.entropy_model, "revision": segment.entropy_revision}
+    # vLLM gives the entropies of a large vocabulary only nearly: whoever wants that says so.
+    exact = EngineName.TRANSFORMERS if segment.engine is EngineName.VLLM else segment.engine
+    return segment.model_copy(update={"engine": segment.entropy_engine or exact, **named})
 
 
 def _implicit_settings(settings: Settings) -> tuple[EngineSettings, ...]:

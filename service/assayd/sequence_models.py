@@ -1,7 +1,6 @@
 """What stands behind ``/score/sequence``: reward models by name, hooks, word statistics, prompts, and a value head."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from .domain.ports import Engine, WeighsTokens
 from .domain.provenance import ModelRef
 from .domain.sequence import ScoresByHook
 from .engines import POCKET_SEGMENT_CENTER, POCKET_SEGMENT_SCALE, POCKET_VALUE
-from .hosting import open_engine
+from .hosting import Hosting
 from .prompt_files import load_prompts
 from .settings import EngineName, EngineSettings, RewardSettings, SequenceSettings, ValueSettings
 
@@ -73,7 +72,7 @@ class SequenceModels:
 
     def info(self) -> Mapping[str, Any]:
         """The models, as plain JSON values."""
-        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        described: dict[str, Any] = {use: engine.model.identity() for use, engine in self.engines.items()}
         for name, hosted in self.rewards.items():
             described[f"sequence {name}"] |= {
                 "activation": hosted.activation.value,
@@ -84,38 +83,31 @@ class SequenceModels:
         return described
 
 
-@asynccontextmanager
-async def open_sequence_models(settings: SequenceSettings) -> AsyncIterator[SequenceModels]:
-    """The models that the settings ask for, while the block runs. Raises ``ValueError`` with what to do."""
-    async with AsyncExitStack() as stack:
+async def open_sequence_models(settings: SequenceSettings, hosting: Hosting) -> SequenceModels:
+    """The models that the settings ask for. Raises ``ValueError`` with what to do."""
 
-        async def opened(of: EngineSettings, role: str) -> Any:
-            engine = await open_engine(of, role)
-            stack.push_async_callback(engine.close)
-            return engine
+    async def reward(of: RewardSettings) -> HostedReward:
+        if of.read == "pair":
+            scorer = await hosting.open(of, "PairScorer")
+            center, scale = _standard(of)
+            return HostedReward(
+                scorer, Activation(of.activation), pair=True, label=of.label, center=center, scale=scale
+            )
+        hosted = _read(of, await _causal(hosting, of))
+        if hosted.cut is None or not hosted.cut.needs_entropies:
+            return hosted
+        return replace(hosted, weigher=await hosting.open(_entropy_settings(of), "TokenWeigher"))
 
-        async def reward(of: RewardSettings) -> HostedReward:
-            if of.read == "pair":
-                scorer = await opened(of, "PairScorer")
-                center, scale = _standard(of)
-                return HostedReward(
-                    scorer, Activation(of.activation), pair=True, label=of.label, center=center, scale=scale
-                )
-            hosted = _read(of, await _causal(opened, of))
-            if hosted.cut is None or not hosted.cut.needs_entropies:
-                return hosted
-            return replace(hosted, weigher=await opened(_entropy_settings(of), "TokenWeigher"))
-
-        asked, policy = _value_settings(settings), _reference_settings(settings)
-        yield SequenceModels(
-            rewards={name: await reward(of) for name, of in _rewards(settings).items()},
-            hooks={name: ScoringHook(target) for name, target in settings.hooks.items()},
-            frequencies=_frequencies(settings.document_frequencies),
-            prompts=load_prompts("sequence"),
-            valuer=None if asked is None else await opened(asked, "PromptValuer"),
-            reference=await opened(policy, "TokenWeigher") if policy is not None else None,
-            tokenizer=_tokenizer(next(iter(_rewards(settings).values()))),
-        )
+    asked, policy = _value_settings(settings), _reference_settings(settings)
+    return SequenceModels(
+        rewards={name: await reward(of) for name, of in _rewards(settings).items()},
+        hooks={name: ScoringHook(target) for name, target in settings.hooks.items()},
+        frequencies=_frequencies(settings.document_frequencies),
+        prompts=load_prompts("sequence"),
+        valuer=None if asked is None else await hosting.open(asked, "PromptValuer"),
+        reference=await hosting.open(policy, "TokenWeigher") if policy is not None else None,
+        tokenizer=_tokenizer(next(iter(_rewards(settings).values()))),
+    )
 
 
 def _rewards(settings: SequenceSettings) -> dict[str, RewardSettings]:
@@ -128,9 +120,9 @@ def _rewards(settings: SequenceSettings) -> dict[str, RewardSettings]:
     return {**own, **settings.components}
 
 
-async def _causal(opened: Callable[..., Awaitable[Any]], settings: RewardSettings) -> Any:
+async def _causal(hosting: Hosting, settings: RewardSettings) -> Any:
     try:
-        return await opened(settings, "SegmentScorer")
+        return await hosting.open(settings, "SegmentScorer")
     except ValueError as error:
         raise ValueError(
             f"{error}\nA classifier that reads both ways or has several labels is hosted as a sequence reward with "
@@ -167,9 +159,9 @@ def _entropy_settings(settings: RewardSettings) -> EngineSettings:
             f"{settings.model} was trained on segments that are cut by entropy: name the language model that weighs "
             "them as its entropy_model, or read it at the `end`"
         )
-    return settings.model_copy(
-        update={"model": settings.entropy_model, "revision": settings.entropy_revision}
-    )
+    named = {"model": settings.entropy_model, "revision": settings.entropy_revision}
+    exact = EngineName.TRANSFORMERS if settings.engine is EngineName.VLLM else settings.engine
+    return settings.model_copy(update={"engine": exact, **named})
 
 
 def _tokenizer(reward: RewardSettings) -> tuple[str, str | None] | None:

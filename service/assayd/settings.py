@@ -6,7 +6,7 @@ given with ``--config``; the environment wins.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
@@ -28,6 +28,7 @@ class EngineName(StrEnum):
 
     POCKET = "pocket"
     TRANSFORMERS = "transformers"
+    VLLM = "vllm"
     OPENAI = "openai"
     FAKE = "fake"
 
@@ -41,6 +42,23 @@ class ServerSettings(Section):
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
     default_timeout_s: float = Field(60.0, gt=0)
+
+
+class VllmSettings(Section):
+    """What holds for a model on the vllm engine only."""
+
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    """Share of each of its GPUs that weights and key-value cache may fill; vLLM's own default when absent."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    """Over how many GPUs each layer is split."""
+    devices: str | None = Field(None, pattern=r"^\d+(,\d+)*$")
+    """Numbers of the GPUs it lives on, such as `0` or `2,3`; the first ones when absent."""
+    adapters: dict[str, str] = {}
+    """Folders of LoRA adapters by task: a critic's tasks, or `locate` and `fix` of a rewriter."""
+    sleep_mode: bool = False
+    """Whether `POST /sleep` may make it let go of its GPU memory until `POST /wake_up`."""
+    engine_args: dict[str, Any] = {}
+    """Any other of vLLM's engine arguments, by its own name (`max_num_seqs`, `quantization`, `enforce_eager`)."""
 
 
 class EngineSettings(Section):
@@ -57,6 +75,7 @@ class EngineSettings(Section):
     dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = Field(None, ge=1)
+    vllm: VllmSettings = VllmSettings()
 
 
 class SegmentSettings(EngineSettings):
@@ -65,8 +84,10 @@ class SegmentSettings(EngineSettings):
     section: ClassVar[str] = "segment"
 
     entropy_model: str | None = None
-    """Language model that weighs entropies, on the same engine; without one, rollouts must bring theirs."""
+    """Language model that weighs entropies; without one, rollouts must bring theirs."""
     entropy_revision: str | None = None
+    entropy_engine: EngineName | None = None
+    """What hosts it, if not the same engine; `transformers` for vllm, whose entropies are approximations."""
     cutoff: float | None = Field(None, ge=0)
     """Default `c_ent` (nats); else the model's own, else 1.75."""
     normalizer: str | None = None

@@ -17,9 +17,9 @@ from assayd.domain.ports import Deadline, Generation, Sampling
 from assayd.domain.rollout import Message, Role
 from assayd.engines import POCKET_CRITIC
 from assayd.engines.batcher import Job
+from assayd.engines.prompts import encode
 from assayd.engines.transformers.decoding import Decoder, Row
 from assayd.engines.transformers.loading import Loaded, load
-from assayd.engines.transformers.prompts import encode
 from assayd.prompt_files import load_prompts
 from assayd.settings import EngineName, EngineSettings
 

@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from assayd.domain.ports import Deadline, Sampling
 from assayd.domain.rollout import Message, Role
+from assayd.engines.openings import openings
 from assayd.engines.transformers import Generator
-from assayd.engines.transformers.generating import openings
 from assayd.settings import EngineSettings
 
 

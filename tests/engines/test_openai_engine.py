@@ -279,6 +279,70 @@ async def test_other_refusals_of_a_begun_reply_stand(engine: Generator, server: 
     assert len(server.requests) == 1
 
 
+SCHEMA = '{"type":"object","properties":{"b":{"type":"string"},"a":{"type":"number"}}}'
+NO_FORMATS = "This response_format type is unavailable now"
+
+
+async def test_a_schema_is_asked_for(engine: Generator, server: Server) -> None:
+    """It travels as a structured output, its fields in their order; without one there is no such field."""
+    await _ask(engine, json_schema=SCHEMA)
+    await _ask(engine)
+    (_, _, held), (_, _, free) = server.requests
+    named = held["response_format"].pop("json_schema")
+    assert held.pop("response_format") == {"type": "json_schema"}
+    assert json.dumps(named.pop("schema"), separators=(",", ":")) == SCHEMA
+    assert named == {"name": "reply", "strict": True}
+    assert held == free
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, NO_FORMATS),
+        (422, '{"detail": [{"loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}]}'),
+        (404, "No endpoints found that support structured outputs."),
+        (400, "The provided JSON schema contains features not supported by xgrammar."),
+        (400, "guided decoding is off"),
+    ],
+)
+async def test_a_server_without_structured_outputs(
+    engine: Generator, server: Server, status: int, said: str
+) -> None:
+    """It is asked once more without, and never with them again."""
+    server.script = [Answer(status, said), Answer()]
+    assert [(await _ask(engine, json_schema=SCHEMA)).text for _ in range(2)] == ["fine", "fine"]
+    assert ["response_format" in body for _, _, body in server.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [Answer(400, UNKNOWN), Answer(400, NO_FORMATS), Answer()],
+        [Answer(400, NO_FORMATS), Answer(400, UNKNOWN), Answer()],
+        [Answer(400, f"{UNKNOWN} {NO_FORMATS}"), Answer()],
+    ],
+    ids=["one by one", "the other way round", "both at once"],
+)
+async def test_a_server_that_knows_neither(engine: Generator, server: Server, script: list[Answer]) -> None:
+    """All that is refused is dropped, in whatever order the server says so, and for good."""
+    server.script, refusals = [*script], len(script) - 1
+    settled = Sampling(max_tokens=5, json_schema=SCHEMA)
+    for _ in range(2):
+        await engine.generate(BEGUN, settled, deadline=Deadline.after(20))
+    bodies = [body.keys() for _, _, body in server.requests]
+    assert len(bodies) == refusals + 2
+    assert all(not body & {"response_format", "continue_final_message"} for body in bodies[refusals:])
+
+
+async def test_only_what_mattered_is_left_out(engine: Generator, server: Server) -> None:
+    """A server that fails without the schema too, or for a passing reason, is asked with it the next time."""
+    server.script = [Answer(400, "structured prompt, but bad"), Answer(400, "bad"), Answer(500), Answer()]
+    with pytest.raises(AnnotationFailed, match="bad"):
+        await _ask(engine, json_schema=SCHEMA)
+    assert (await _ask(engine, json_schema=SCHEMA)).text == "fine"
+    assert ["response_format" in body for _, _, body in server.requests] == [True, False, True, True]
+
+
 async def test_no_server_is_an_engine_failure() -> None:
     """A refused connection is tried again, then said with the address; the engine is not ready meanwhile."""
     engine = Generator("http://127.0.0.1:9/v1", ModelRef("critic", "unpinned"))

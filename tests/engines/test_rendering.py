@@ -14,10 +14,10 @@ from assayd.domain.provenance import ModelRef
 from assayd.domain.rollout import Completion, Message, Role
 from assayd.domain.text import Alignment, Span
 from assayd.engines.alignment_loading import load
+from assayd.engines.prompts import left_truncated
+from assayd.engines.rendering import Renderer
 from assayd.engines.tokenizers import Aligner, RawCompletion
 from assayd.engines.transformers.loading import Loaded
-from assayd.engines.transformers.prompts import left_truncated
-from assayd.engines.transformers.rendering import Renderer
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 8,
@@ -40,10 +40,12 @@ def asked(text: str) -> tuple[Message, ...]:
     return (Message(Role.USER, text),)
 
 
-def renderer(tokenizer: PreTrainedTokenizerFast, vocabulary: int = 420, **more: Any) -> Renderer:
+def renderer(
+    tokenizer: PreTrainedTokenizerFast, vocabulary: int = 420, max_model_len: int | None = None
+) -> Renderer:
     """The way into a tiny Llama with that tokenizer."""
     model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **SHAPE))
-    return Renderer(Loaded(model, tokenizer, ModelRef("tiny", "1")), **more)
+    return Loaded(model, tokenizer, ModelRef("tiny", "1")).renderer(max_model_len)
 
 
 def with_bos(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:

@@ -28,8 +28,9 @@ from assayd.domain.ports import Deadline, FinishReason, Generation, Sampling
 from assayd.domain.provenance import ModelRef, Usage
 from assayd.domain.rollout import Message, Role
 from assayd.engines import pocket
+from assayd.engines.model_files import digest
 from assayd.engines.transformers import Generator, decoding
-from assayd.engines.transformers.loading import Loaded, digest
+from assayd.engines.transformers.loading import Loaded
 from assayd.engines.transformers.token_choice import pick
 from assayd.settings import EngineName, EngineSettings
 

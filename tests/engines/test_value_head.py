@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from assayd.domain.failure import AnnotationFailed
 from assayd.domain.ports import Deadline, Window
 from assayd.domain.rollout import Message, Role
+from assayd.engines.model_files import digest
 from assayd.engines.transformers import PromptValuer
-from assayd.engines.transformers.loading import digest
 from assayd.engines.transformers.value_head import ValueHead
 from assayd.settings import EngineSettings, ValueSettings
 

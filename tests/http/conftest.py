@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForTokenClassification, PreTrainedTokenizerFast
 
 from assayd.app import create_app
-from assayd.engines.transformers.loading import digest
+from assayd.engines.model_files import digest
 from assayd.settings import EngineName, Settings
 
 WIDTH = 64

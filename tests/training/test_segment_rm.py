@@ -41,8 +41,8 @@ from assayd.annotators.cutting import BoundaryMode, Cut, cut
 from assayd.domain.ports import Deadline, Window
 from assayd.domain.rollout import Completion
 from assayd.engines.alignment import PolicyTokenizer
+from assayd.engines.model_files import digest
 from assayd.engines.transformers import SegmentScorer, TokenWeigher
-from assayd.engines.transformers.loading import digest
 from assayd.settings import EngineName, EngineSettings
 
 CPU = torch.device("cpu")

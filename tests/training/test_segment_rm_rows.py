@@ -22,7 +22,7 @@ from assay_training.segment_rm.pairs import Pair, read_pairs
 from assay_training.segment_rm.rendering import Renderer
 from assayd.annotators.cutting import BoundaryMode, Cut, Segmenter
 from assayd.domain.rollout import Message, Role
-from assayd.engines.transformers.prompts import left_truncated
+from assayd.engines.prompts import left_truncated
 
 END = "<|end|>"
 PAD = "<|pad|>"

@@ -7,7 +7,7 @@ from typing import Final
 from ..domain.text import Span
 from . import imitation
 from .reading import Reading, Reply
-from .remarks import read_remarks, verdict_spans
+from .remarks import SCHEMA, read_remarks, verdict_spans
 from .replies import LABELS, read_sentiment, read_summarization, read_toxicity
 from .steps import CORRECT, FOLLOWS, WRONG, read_steps
 
@@ -17,7 +17,8 @@ class Grammar:
     """One way to answer.
 
     ``imitations`` finds it in a completion. ``praises_silence``: marks only ever fault, so a token without
-    one receives ``positive_reward``. ``by_step``: remarks point at numbered steps.
+    one receives ``positive_reward``. ``by_step``: remarks point at numbered steps. ``schema``: of a reply that
+    is JSON, the JSON text of its schema.
     """
 
     read: Callable[[Reply], Reading]
@@ -25,6 +26,7 @@ class Grammar:
     label_weights: Mapping[str, float]
     praises_silence: bool = False
     by_step: bool = False
+    schema: str | None = None
 
 
 GRAMMARS: Final[Mapping[str, Grammar]] = {
@@ -40,7 +42,7 @@ GRAMMARS: Final[Mapping[str, Grammar]] = {
         label_weights=dict.fromkeys(LABELS, 1.0),
         praises_silence=True,
     ),
-    "remarks": Grammar(read_remarks, verdict_spans, label_weights={}),
+    "remarks": Grammar(read_remarks, verdict_spans, label_weights={}, schema=SCHEMA),
     "steps": Grammar(
         read_steps, imitation.steps, label_weights={WRONG: 1.0, FOLLOWS: 0.5, CORRECT: 1.0}, by_step=True
     ),

@@ -14,6 +14,32 @@ _DECODER: Final = json.JSONDecoder()
 _FENCES: Final = re.compile(r"```(?:json)?", re.IGNORECASE)
 _KEY: Final = re.compile(r'"remarks"\s*:')
 _LIST: Final = re.compile(r'"remarks"\s*:\s*\[')
+_REMARK: Final = {
+    "type": "object",
+    "properties": {
+        "quote": {"type": "string"},
+        "label": {"type": "string"},
+        "severity": {"type": "number", "minimum": 0, "maximum": 1},
+        "reason": {"type": "string"},
+        "polarity": {"type": "string", "enum": list(Polarity)},
+    },
+    "required": ["quote", "label"],
+    "additionalProperties": False,
+}
+SCHEMA: Final = json.dumps(
+    {
+        "type": "object",
+        "properties": {"remarks": {"type": "array", "items": _REMARK}},
+        "required": ["remarks"],
+        "additionalProperties": False,
+    },
+    separators=(",", ":"),
+)
+"""The grammar as a JSON schema, its fields in the order of the prompt: some engines write them in no other.
+
+No ``minLength``: under one, xgrammar lets a text hold no escape, so that no quote could hold a quote mark. No
+``maxItems`` either: ``max_spans`` counts the remarks that were placed, not those that were written.
+"""
 _EXPECTED: Final = 'one JSON object {"remarks": [{"quote", "label", "severity", "reason"}]} and nothing else'
 
 

@@ -55,6 +55,7 @@ class SpanCritic:
         self._options = settle(options, prompt, mode, grammar.label_weights)
         _refuse_misfits(self._options, prompt, mode)
         self._judge = Judge(prompt.reply, grammar, self._options, mode)
+        self._schema = grammar.schema if mode is Mode.STRICT else None
         self._recipe = Recipe(
             method="critic",
             task=task,
@@ -154,6 +155,7 @@ class SpanCritic:
             top_p=options.top_p,
             seed=None if options.seed is None else options.seed + vote,
             stop=options.stop,
+            json_schema=self._schema,
         )
 
     def _forgives(self, failure: AnnotationFailed) -> bool:

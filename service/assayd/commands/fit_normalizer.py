@@ -15,6 +15,7 @@ from ..calibration import Scored, entropy_model_of, raw_rewards
 from ..domain.provenance import ModelRef
 from ..engines import POCKET_CRITIC
 from ..engines.tokenizers import Aligner
+from ..hosting import Hosting
 from ..segment_models import open_segment_models
 from ..settings import EngineName, Settings
 from .configuration import ConfigOption, settings_of, training
@@ -92,7 +93,8 @@ def _named(settings: Settings, model: str | None, entropy_model: str | None) -> 
 
 async def _measure(settings: Settings, pairs: Sequence[Any], cuts: Sequence[Cut]) -> _Measured:
     completions = [(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
-    async with open_segment_models(settings) as models:
+    async with Hosting() as hosting:
+        models = await open_segment_models(settings, hosting)
         aligner = Aligner(POCKET_CRITIC)
         asked = cuts or (
             models.cut,

@@ -153,6 +153,7 @@ def _generated(
     row = training("value.rows").Row
     rows = [row(prompts[one.prompt], one.reward) for one in generated.rows]
     told = {"samples": samples, "failed": len(generated.failures), **asdict(sampling)}
+    del told["json_schema"]  # a policy writes free text
     return {"reward": generated.reward, "generations": told}, rows
 
 

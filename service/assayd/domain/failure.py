@@ -33,13 +33,15 @@ class Failure:
     """The annotation that could not be made.
 
     ``critique`` is what the critic said, when it spoke at all. ``rewards`` is None, but for an empty completion
-    (no tokens, no rewards: ``()``) and for a caller who asked for zeros on failure.
+    (no tokens, no rewards: ``()``) and for a caller who asked for zeros on failure. ``retry_after_s`` is set where
+    the same rollout may be judged later.
     """
 
     kind: FailureKind
     detail: str
     critique: str | None = None
     rewards: tuple[float, ...] | None = None
+    retry_after_s: float | None = None
 
 
 class AssayError(Exception):
@@ -87,12 +89,14 @@ class AnnotationFailed(AssayError):
         *,
         critique: str | None = None,
         rewards: tuple[float, ...] | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(kind, detail)
         self.critique = critique
         self.rewards = rewards
+        self.retry_after_s = retry_after_s
 
     @property
     def failure(self) -> Failure:
         """The same fact as data."""
-        return Failure(self.kind, self.detail, self.critique, self.rewards)
+        return Failure(self.kind, self.detail, self.critique, self.rewards, self.retry_after_s)

@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from .provenance import ModelRef, Recipe, Usage
 from .rollout import Completion, Message, Rollout
@@ -54,6 +54,11 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+    """JSON text of the schema that the reply is to follow.
+
+    An engine that can hold a reply to it does, another one ignores it: replies are parsed either way.
+    """
 
     @property
     def reproducible(self) -> bool:
@@ -75,6 +80,14 @@ class Generation:
     text: str
     finish: FinishReason
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why an engine cannot answer now. ``retry_after_s`` is when it may again, None where waiting does not help."""
+
+    detail: str
+    retry_after_s: float | None
 
 
 class Engine(Protocol):
@@ -200,8 +213,55 @@ class ScoresSegments(Engine, Protocol):
         ...
 
 
+@runtime_checkable
+class Adaptable(Engine, Protocol):
+    """An engine with adapters (LoRA) of its model, by task."""
+
+    def adapted(self, task: str) -> Self:
+        """The same engine with the adapter of a task, itself where the task has none."""
+        ...
+
+
+@runtime_checkable
+class Tended(Engine, Protocol):
+    """An engine in a process of its own, which may die, be started again, and be sent to sleep."""
+
+    @property
+    def outage(self) -> Outage | None:
+        """Why it cannot answer now, None while it can."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        ...
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether the operator allows it to be sent to sleep."""
+        ...
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it was sent to sleep and not woken since."""
+        ...
+
+    async def sleep(self, level: int) -> None:
+        """Let go of the device's memory once what is under way has been answered; level 2 drops the weights too."""
+        ...
+
+    async def wake(self) -> None:
+        """Answer again."""
+        ...
+
+
 class WeighsTokens(Engine, Protocol):
     """An engine that says how likely each token was, and how open the choice behind it."""
+
+    @property
+    def entropy_approx(self) -> str | None:
+        """How its entropies are approximated, None where they are exact."""
+        ...
 
     async def weigh(
         self,

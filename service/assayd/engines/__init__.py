@@ -29,6 +29,7 @@ POCKET_NORMALIZER: Final = _POCKET / "normalizer.json"
 ENGINES: Final[dict[str, str]] = {
     "pocket": "assayd.engines.pocket",
     "transformers": "assayd.engines.transformers",
+    "vllm": "assayd.engines.vllm",
     "openai": "assayd.engines.openai",
     "fake": "assayd.engines.fake",
 }

@@ -122,7 +122,7 @@ class Generator(_Scripted[tuple[Message, ...], str]):
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
-        """Give the next reply, cut at stop strings and ``max_tokens`` as a model would."""
+        """Give the next reply, cut at stop strings and ``max_tokens`` as a model would; no schema changes it."""
         self.history.append((messages, sampling))
         reply = self._answer(messages, deadline)
         for stop in sampling.stop:
@@ -179,6 +179,8 @@ class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
 
     The rule is asked with the texts of the tokens. ``history`` holds the latest questions.
     """
+
+    entropy_approx: str | None = None
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Asks a server that speaks OpenAI's chat completions: vLLM, SGLang, a provider, or the policy's own server."""
 
 import asyncio
+import json
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +28,30 @@ UNPINNED: Final = "unpinned"
 TOO_LONG: Final = ("context length", "context_length", "context size", "context window", "max_new_tokens")
 """What servers write, in lower case, of a prompt that does not fit in."""
 CONTINUED: Final = {"continue_final_message": True, "add_generation_prompt": False}
-"""How vLLM and SGLang are told to go on from a reply that was begun; other servers do not know it."""
+"""How vLLM and SGLang are told to go on from a reply that was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Fields of a request that not every server knows, and the words, in lower case, of a refusal that means them."""
+
+    fields: frozenset[str]
+    words: tuple[str, ...]
+
+    def refused_in(self, response: httpx.Response) -> bool:
+        """Whether a server says that it does not know these fields, or what stands in them."""
+        said = response.text.lower() if response.status_code in NOT_KNOWN else ""
+        return any(word in said for word in self.words)
+
+
+NOT_KNOWN: Final = {400, 404, 422}
+EXTRAS: Final = (
+    Extra(frozenset(CONTINUED), tuple(CONTINUED)),
+    Extra(
+        frozenset({"response_format"}),
+        ("response_format", "json_schema", "json schema", "structured", "guided"),
+    ),
+)
 
 
 class _Unavailable(Exception):
@@ -57,7 +81,7 @@ class Generator:
 
     def __init__(self, base_url: str, model: ModelRef, *, api_key: str | None = None) -> None:
         self.model = model
-        self._continues = True
+        self._unknown: frozenset[str] = frozenset()
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
@@ -76,7 +100,7 @@ class Generator:
                 "(the name the server knows it by)"
             )
         key = None if settings.api_key is None else settings.api_key.get_secret_value()
-        ref = ModelRef(settings.model, settings.revision or UNPINNED)
+        ref = ModelRef(settings.model, settings.revision or UNPINNED, "openai")
         return cls(settings.base_url, ref, api_key=key)
 
     async def ready(self) -> bool:
@@ -98,6 +122,7 @@ class Generator:
         """Ask the server, again after a passing failure, until the deadline.
 
         A server that cannot go on from a begun reply starts anew; what it repeats of the beginning is taken off.
+        One that cannot hold a reply to a JSON schema writes it unheld.
         """
         if deadline.passed:
             raise AnnotationFailed(
@@ -145,20 +170,31 @@ class Generator:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
-            **(CONTINUED if self._continues and _begun(messages) else {}),
+            "response_format": _format_of(sampling),
+            **(CONTINUED if _begun(messages) else {}),
         }
         return {name: value for name, value in body.items() if value is not None}
 
     async def _post(self, body: dict[str, Any]) -> httpx.Response:
-        response = await self._sent(body)
-        if CONTINUED.keys() & body.keys() and _names_what_continues(response):
-            self._continues = False
-            plain = {name: value for name, value in body.items() if name not in CONTINUED}
-            response = await self._sent(plain)
+        response = await self._understood(body)
         if response.status_code in WORTH_RETRYING or response.status_code >= 500:
             raise _Unavailable(f"status {response.status_code}", _retry_after_s(response))
         if not response.is_success:
             raise _refusal(response)
+        return response
+
+    async def _understood(self, body: dict[str, Any]) -> httpx.Response:
+        """Send without the extras that the server refuses; those it answers without are left out from then on."""
+        dropped = self._unknown
+        while True:
+            sent = {name: value for name, value in body.items() if name not in dropped}
+            response = await self._sent(sent)
+            refused = [extra for extra in EXTRAS if extra.fields & sent.keys() and extra.refused_in(response)]
+            if not refused:
+                break
+            dropped = dropped.union(*(extra.fields for extra in refused))
+        if response.is_success:
+            self._unknown |= dropped
         return response
 
     async def _sent(self, body: dict[str, Any]) -> httpx.Response:
@@ -179,6 +215,14 @@ class Generator:
         )
 
 
+def _format_of(sampling: Sampling) -> dict[str, Any] | None:
+    """How a server is told to hold its reply to a schema."""
+    if sampling.json_schema is None:
+        return None
+    named = {"name": "reply", "schema": json.loads(sampling.json_schema), "strict": True}
+    return {"type": "json_schema", "json_schema": named}
+
+
 def _begun(messages: tuple[Message, ...]) -> str:
     """The beginning of the reply that stands at the end of the messages, if one does."""
     return messages[-1].content if messages and messages[-1].role is Role.ASSISTANT else ""
@@ -190,10 +234,6 @@ def _without(begun: str, generation: Generation) -> Generation:
     if beginning and said.startswith(beginning):
         return replace(generation, text=said[len(beginning) :])
     return generation
-
-
-def _names_what_continues(response: httpx.Response) -> bool:
-    return response.status_code in (400, 422) and any(name in response.text for name in CONTINUED)
 
 
 def _refusal(response: httpx.Response) -> AnnotationFailed:

@@ -12,7 +12,7 @@ from ..annotators.segment_options import Method, SegmentOptions
 from ..annotators.sequence import SequenceOptions, SequenceScorer
 from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.failure import Failure
-from ..domain.ports import Annotator
+from ..domain.ports import Annotator, Tended
 from ..domain.provenance import ModelRef
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Completion
@@ -99,6 +99,11 @@ class House(Protocol):
         own: tuple[str, str | None] | None = None,
     ) -> list[Completion | Failure]:
         """Tokens and characters brought together, or the reason why not."""
+        ...
+
+    @property
+    def sleepers(self) -> Sequence[Tended]:
+        """The engines that may be sent to sleep, each once."""
         ...
 
     async def readiness(self) -> Mapping[str, bool]:

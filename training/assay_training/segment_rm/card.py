@@ -22,7 +22,7 @@ def card_of(
     return {
         "format": FORMAT,
         "base": asdict(plan.base),
-        "entropy_model": None if plan.entropy_model is None else asdict(plan.entropy_model),
+        "entropy_model": None if plan.entropy_model is None else plan.entropy_model.identity(),
         "cut": asdict(reading.cut),
         "max_length": reading.max_length,
         "max_prompt_length": reading.max_prompt_length,

@@ -82,7 +82,7 @@ def train_value(
         {
             "format": FORMAT,
             **(about or {}),
-            "base": asdict(reference(base)),
+            "base": reference(base).identity(),
             "max_value": max_value,
             "heads": heads,
             "max_prompt_length": max_prompt_length,

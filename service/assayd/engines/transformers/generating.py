@@ -1,7 +1,7 @@
 """Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 from ...domain.failure import AnnotationFailed, FailureKind
@@ -11,16 +11,15 @@ from ...domain.rollout import Message
 from ...domain.sequence import Choice
 from ...settings import EngineSettings
 from ..batcher import Batcher
+from ..model_files import read_card
+from ..openings import openings
+from ..prompts import encode
 from .decoding import Decoder, Row
-from .heads import read_card
 from .loading import Loaded, load
-from .prompts import encode
 
 BUDGET_TOKENS: Final = 32_768
 """Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
 CANARY_TIMEOUT_S: Final = 5.0
-_SPACES: Final = " \t\r\n▁ĠĊ"
-"""White space, and how tokenizers spell it in their vocabularies."""
 
 
 class Generator:
@@ -65,7 +64,7 @@ class Generator:
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
-        """Continue ``messages``, in a batch with whatever else is under way."""
+        """Continue ``messages``, in a batch with whatever else is under way; a JSON schema is ignored."""
         return await self._write(messages, Row((), sampling), deadline)
 
     async def choose(
@@ -111,27 +110,6 @@ class Generator:
         if words not in self._known_openings:
             self._known_openings[words] = openings(self._tokenizer.get_vocab(), words)
         return self._known_openings[words]
-
-
-def openings(vocabulary: Mapping[str, int], words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """The tokens that are each word, whatever its case and the space before it.
-
-    Where a vocabulary does not hold a word, the tokens that begin it and none of the others.
-    """
-    bare = [(token.strip(_SPACES).casefold(), id_) for token, id_ in vocabulary.items()]
-    wanted = [word.casefold() for word in words]
-
-    def opening(word: str) -> tuple[int, ...]:
-        whole = tuple(sorted(id_ for text, id_ in bare if text == word))
-        others = [other for other in wanted if other != word]
-        begun = (
-            id_
-            for text, id_ in bare
-            if text and word.startswith(text) and not any(other.startswith(text) for other in others)
-        )
-        return whole or tuple(sorted(begun))
-
-    return tuple(opening(word) for word in wanted)
 
 
 def _end_ids(loaded: Loaded) -> frozenset[int]:

@@ -1,30 +1,25 @@
-"""Finds the scalar head of a reward model among the tensors of its checkpoint, whatever its author called it.
-
-Known layouts: ``score`` or ``classifier`` of Hugging Face's token and sequence classification, a linear layer of any
-name beside the backbone (OpenRLHF and the released segment models, whose config names it ``value_head_prefix``).
-"""
+"""Loads the scalar head of a reward model from its checkpoint."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig
-from transformers.utils.hub import cached_file
+
+from ..model_files import WEIGHTS_INDEX, model_file
+from ..reward_heads import scalar_head
 
 FILES: Final = (
     "model.safetensors",
-    "model.safetensors.index.json",
+    WEIGHTS_INDEX,
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-LABELLED: Final = ("score", "classifier")
-"""What Hugging Face calls a head."""
-CARD: Final = "assay.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +44,9 @@ def find_head(name: str, revision: str | None, config: PreTrainedConfig, beside:
     Raises ``ValueError`` where none is a scalar head, or several are and the config does not say which.
     """
     tensors = dict(_tensors(name, revision, frozenset(beside)))
-    hidden = config.get_text_config(decoder=True).hidden_size
-    heads = [key.removesuffix(".weight") for key, tensor in tensors.items() if tensor.shape == (1, hidden)]
-    wanted = getattr(config, "value_head_prefix", None)
-    chosen = [wanted] if wanted in heads else heads
-    if len(chosen) != 1:
-        raise ValueError(f"{name} {_complaint(heads, tensors, hidden)}")
-    bias = tensors.get(f"{chosen[0]}.bias")
-    return Head(tensors[f"{chosen[0]}.weight"][0].float(), 0.0 if bias is None else bias.float().item())
-
-
-def read_card(name: str, revision: str | None) -> Mapping[str, Any] | None:
-    """What ``assay.json`` beside the weights says of the model, None where there is none."""
-    path = _file(name, revision, CARD)
-    card: Mapping[str, Any] | None = None if path is None else json.loads(path.read_text(encoding="utf-8"))
-    return card
-
-
-def _complaint(heads: list[str], tensors: Mapping[str, Tensor], hidden: int) -> str:
-    if heads:
-        return (
-            f"has several scalar heads, {', '.join(sorted(heads))}: name the one to read as `value_head_prefix` in its "
-            "config.json"
-        )
-    for prefix in LABELLED:
-        weight = tensors.get(f"{prefix}.weight")
-        if weight is not None and weight.ndim == 2 and weight.shape[1] == hidden:
-            return (
-                f"has a head of {len(weight)} labels, which is a classifier and gives no reward: train one with "
-                "num_labels=1, for instance with `assayd train segment-rm`"
-            )
-    return (
-        f"has no scalar head (a tensor of shape [1, {hidden}] beside the backbone): is it a language model? A "
-        "segment model is made of one with `assayd train segment-rm`"
-    )
+    head = scalar_head(name, config, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    bias = tensors.get(f"{head}.bias")
+    return Head(tensors[f"{head}.weight"][0].float(), 0.0 if bias is None else bias.float().item())
 
 
 def _tensors(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[tuple[str, Tensor]]:
@@ -97,7 +61,7 @@ def _tensors(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[
 
 def _weights(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[Path]:
     """The files that hold ``keys``."""
-    path = next((found for file in FILES if (found := _file(name, revision, file)) is not None), None)
+    path = next((found for file in FILES if (found := model_file(name, revision, file)) is not None), None)
     if path is None:
         raise ValueError(f"{name} has none of the files {', '.join(FILES)}")
     if path.suffix != ".json":
@@ -105,18 +69,7 @@ def _weights(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[
         return
     shard_of = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     for shard in sorted({shard_of[key] for key in keys if key in shard_of}):
-        found = _file(name, revision, shard)
+        found = model_file(name, revision, shard)
         if found is None:
             raise ValueError(f"{name} lacks {shard}, which its index names")
         yield found
-
-
-def _file(name: str, revision: str | None, file: str) -> Path | None:
-    found = cached_file(
-        name,
-        file,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if found is None else Path(found)

@@ -1,10 +1,8 @@
 """Loads a model and its tokenizer from the hub or a folder, and says exactly which ones they are."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 import torch
@@ -13,9 +11,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from ...domain.provenance import ModelRef
 from ...settings import EngineSettings
+from ..model_files import folder_digest
+from ..rendering import Renderer
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MODEL_FILES: Final = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken"}
 
 Build: TypeAlias = Callable[[str, str | None, torch.dtype], PreTrainedModel]
 """Makes the model of a name, a revision and a dtype."""
@@ -40,6 +39,12 @@ class Loaded:
         lengths = (max_model_len, getattr(config, "max_position_embeddings", None))
         return min((length for length in lengths if length is not None), default=None)
 
+    def renderer(self, max_model_len: int | None) -> Renderer:
+        """The way into the model."""
+        return Renderer(
+            self.tokenizer, self.ref, context=self.context(max_model_len), vocabulary=self.vocabulary
+        )
+
 
 def causal(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
     """Make a causal language model."""
@@ -56,11 +61,7 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
         raise ValueError("the transformers engine needs a model: set `model` to a hub name or a local folder")
     leave_a_core_to_the_callers()
     name, device = settings.model, _device(settings.device)
-    own = digest(Path(name)) if Path(name).is_dir() else None
-    if own is not None and settings.revision not in (None, own):
-        raise ValueError(
-            f"{name} is not the pinned revision {settings.revision}: its files have the digest {own}"
-        )
+    own = folder_digest(name, settings.revision)
     dtype = _dtype(settings.dtype, device)
     # The revision of a folder is a digest, which the hub client does not know.
     revision = None if own else settings.revision
@@ -74,19 +75,11 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
             f"cannot load the model {name!r}: {error}\nIs it a folder with config.json, tokenizer and weights, "
             "or the name of a hub model that this machine can download or has in its cache?"
         ) from error
+    numbers = str(dtype).removeprefix("torch.")
     pin = own or getattr(model.config, "_commit_hash", None) or revision or "unpinned"
+    ref = ModelRef(name, pin, f"transformers {numbers}")
     # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
-    return Loaded(torch.nn.Module.to(model, device), tokenizer, ModelRef(name, pin))
-
-
-def digest(folder: Path) -> str:
-    """``sha256:`` and the hex digest over names and contents of the model's files."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.name}\n{content}\n".encode())
-    return f"sha256:{total.hexdigest()}"
+    return Loaded(torch.nn.Module.to(model, device), tokenizer, ref)
 
 
 def leave_a_core_to_the_callers() -> None:

@@ -15,9 +15,9 @@ from ...domain.rollout import Completion, Message
 from ...domain.sequence import PromptValue
 from ...domain.text import Alignment
 from ...settings import ValueSettings
+from ..model_files import digest
 from .forward import Backbone, Reader, refuse_late
-from .loading import Loaded, digest, load
-from .rendering import Renderer
+from .loading import Loaded, load
 from .value_head import ValueHead, load_value_head, value_card
 
 _Ids: TypeAlias = tuple[int, ...]
@@ -40,11 +40,11 @@ class PromptValuer:
                 f"{loaded.ref.name} is at {loaded.ref.revision}, another model: train a head on it with `assayd train "
                 "value`, or name the base it was trained on as sequence.value_base"
             )
-        self.model = ModelRef(str(folder), digest(folder))
+        self.model = ModelRef(str(folder), digest(folder), loaded.ref.engine)
         self.backbone = Backbone(cast(PreTrainedModel, loaded.model.base_model), loaded.ref.name)
         width = loaded.model.config.get_text_config(decoder=True).hidden_size
         self._head: ValueHead = load_value_head(folder, width).to(loaded.model.device)
-        self._renderer = Renderer(loaded, max_model_len=max_model_len)
+        self._renderer = loaded.renderer(max_model_len)
         self._reader: Reader[_Ids, float] = Reader(self._read, len, _CANARY, name=f"value head {folder}")
 
     @classmethod

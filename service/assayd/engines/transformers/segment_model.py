@@ -15,9 +15,10 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging
 
 from ...settings import EngineSettings
+from ..model_files import read_card
 from .attention_watch import make_watchable
 from .forward import Backbone
-from .heads import Head, find_head, read_card
+from .heads import Head, find_head
 from .loading import Loaded, load
 
 

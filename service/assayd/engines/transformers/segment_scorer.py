@@ -15,10 +15,10 @@ from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
 from ...settings import EngineSettings
+from ..rendering import Reading
 from ..transferring import split
 from .attention_watch import watching
 from .forward import Reader, refuse_late
-from .rendering import Reading, Renderer
 from .segment_model import SegmentModel, load_segment_model
 
 
@@ -45,7 +45,7 @@ class SegmentScorer:
         self.backbone = hosted.backbone
         self._head = hosted.head
         self._watchable = hosted.watchable
-        self._renderer = Renderer(hosted.loaded, max_model_len=max_model_len)
+        self._renderer = hosted.loaded.renderer(max_model_len)
         self._reader: Reader[_Look, _Seen] = Reader(
             self._read, lambda look: len(look.ids), _CANARY, name=f"model {self.model.name}"
         )
@@ -81,7 +81,7 @@ class SegmentScorer:
         truncated and therefore has none.
         """
         reading = await self._render(prompt, completion, window, deadline, closing=closing)
-        places = _places(reading, segments, closing)
+        places = reading.places_of(segments, closing=closing)
         if not places:
             return SegmentScores((), reading.intake)
         scores, _ = await self._reader.submit(_Look(reading.ids, places), deadline=deadline)
@@ -140,14 +140,6 @@ class SegmentScorer:
 def _seen(scores: list[float], look: _Look, attention_t: Tensor | None) -> _Seen | None:
     looks = attention_t[: len(look.ids)].tolist() if attention_t is not None and look.watched else []
     return (scores, looks) if all(map(math.isfinite, (*scores, *looks))) else None
-
-
-def _places(reading: Reading, segments: tuple[Segment, ...], closing: bool) -> tuple[int, ...]:
-    ended = segments[:-1] if closing else segments
-    if not all(ended):
-        raise ValueError("a segment without tokens has no last token to score")
-    places = tuple(reading.places[segment.end - 1] for segment in ended)
-    return (*places, reading.end) if len(ended) < len(segments) else places
 
 
 def _shares(reading: Reading, completion: Completion, looks: Sequence[float]) -> tuple[float, ...]:

@@ -12,13 +12,11 @@ from transformers import PreTrainedModel
 from ...domain.ports import Deadline, TokenStats, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
-from ...domain.text import Alignment
 from ...settings import EngineSettings
-from ..transferring import averaged, highest, split
+from ..weighing import token_stats
 from .entropies import LogitsHead, weigh
 from .forward import Backbone, Reader, probe_ids, refuse_late, tolerance
 from .loading import Loaded, load
-from .rendering import Reading, Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,8 @@ class TokenWeigher:
     Logits are made of a few places at a time (``entropies.weigh``), so the vocabulary bounds no batch.
     """
 
+    entropy_approx: str | None = None
+
     def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
         self.model: ModelRef = loaded.ref
         name, model = loaded.ref.name, loaded.model
@@ -47,7 +47,7 @@ class TokenWeigher:
         self._head = LogitsHead.of(model)
         with torch.inference_mode():
             self._prove_head(name, model)
-        self._renderer = Renderer(loaded, max_model_len=max_model_len)
+        self._renderer = loaded.renderer(max_model_len)
         self._reader: Reader[_Stretch, _Weights] = Reader(
             self._read, lambda stretch: len(stretch.ids), _CANARY, name=f"model {name}"
         )
@@ -70,9 +70,7 @@ class TokenWeigher:
     ) -> TokenStats:
         """Weigh a completion in one forward pass, in a batch with whatever else is waiting.
 
-        Where the model reads tokens of its own, log-probabilities are shared out by characters, their sum kept, a
-        policy token takes the highest entropy of the tokens that end in it, and its probability is the mean over its
-        characters.
+        Where the model reads tokens of its own, see ``token_stats``.
         """
         refuse_late(deadline)
         reading = await asyncio.to_thread(self._renderer.render, prompt, completion, window)
@@ -81,9 +79,7 @@ class TokenWeigher:
             return TokenStats(empty, empty, reading.intake)
         stretch = _Stretch(reading.ids, reading.start)
         logprobs, entropies = await self._reader.submit(stretch, deadline=deadline)
-        if reading.own is not None:
-            return _brought_over(reading, reading.own, completion, logprobs, entropies)
-        return TokenStats(tuple(logprobs), tuple(entropies), reading.intake)
+        return token_stats(reading, completion, logprobs, entropies)
 
     def _read(self, stretches: Sequence[_Stretch]) -> list[_Weights | None]:
         hidden_btd = self.backbone([stretch.ids for stretch in stretches])
@@ -116,15 +112,3 @@ class TokenWeigher:
 
 def _finite(logprobs: list[float], entropies: list[float]) -> _Weights | None:
     return (logprobs, entropies) if all(map(math.isfinite, (*logprobs, *entropies))) else None
-
-
-def _brought_over(
-    reading: Reading, own: Alignment, completion: Completion, logprobs: list[float], entropies: list[float]
-) -> TokenStats:
-    target, tokens = completion.alignment, reading.stop - reading.start
-    likely = [math.exp(logprob) for logprob in logprobs]
-    shared, opened = split(logprobs[:tokens], own, target), highest(entropies[:tokens], own, target)
-    meant = averaged(likely[:tokens], own, target)
-    if (marker := reading.marker) is not None:
-        shared[marker], opened[marker], meant[marker] = logprobs[tokens], entropies[tokens], likely[tokens]
-    return TokenStats(tuple(shared), tuple(opened), reading.intake, tuple(meant))

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .heads import CARD, read_card
+from ..model_files import CARD, read_card
 
 FORMAT: Final = "assay-value-head/1"
 WEIGHTS: Final = "value_head.safetensors"

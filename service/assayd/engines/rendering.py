@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
 
-from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Intake, Window
-from ...domain.provenance import Usage
-from ...domain.rollout import Completion, Message
-from ...domain.text import Alignment, Unaligned
-from ..alignment import PolicyTokenizer
-from ..transferring import last_tokens
-from .loading import Loaded
+from ..domain.failure import AnnotationFailed, FailureKind
+from ..domain.ports import Intake, Window
+from ..domain.provenance import ModelRef, Usage
+from ..domain.rollout import Completion, Message
+from ..domain.text import Alignment, Segment, Unaligned
+from .alignment import PolicyTokenizer
 from .prompts import left_truncated
+from .transferring import last_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,30 @@ class Reading:
     own: Alignment | None
     intake: Intake
 
+    def places_of(self, segments: tuple[Segment, ...], *, closing: bool) -> tuple[int, ...]:
+        """Where each segment is read: at its last token; with ``closing`` the last one at the end of all."""
+        ended = segments[:-1] if closing else segments
+        if not all(ended):
+            raise ValueError("a segment without tokens has no last token to score")
+        places = tuple(self.places[segment.end - 1] for segment in ended)
+        return (*places, self.end) if len(ended) < len(segments) else places
+
 
 class Renderer:
-    """The way into one model. Safe to use from several threads."""
+    """The way into one model. Safe to use from several threads.
 
-    def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
-        self._tokenizer = loaded.tokenizer
-        self._model = loaded.ref
-        self._policy = PolicyTokenizer(loaded.ref, _plain(loaded))
-        self._context = loaded.context(max_model_len)
-        self._vocabulary = loaded.vocabulary
+    ``context`` is the most tokens that the model reads at once (None: nothing bounds them), ``vocabulary`` how many ids
+    it has embeddings for.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, model: ModelRef, *, context: int | None, vocabulary: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._model = model
+        self._policy = PolicyTokenizer(model, _plain(tokenizer, model))
+        self._context = context
+        self._vocabulary = vocabulary
 
     def render(
         self, prompt: tuple[Message, ...], completion: Completion, window: Window, *, closing: bool = False
@@ -152,12 +166,12 @@ class _Body:
     own: Alignment | None = None
 
 
-def _plain(loaded: Loaded) -> Tokenizer:
+def _plain(tokenizer: PreTrainedTokenizerBase, model: ModelRef) -> Tokenizer:
     """The bare tokenizer: it adds, cuts and pads nothing, and takes a special token spelled in a text for text."""
-    backend = getattr(loaded.tokenizer, "backend_tokenizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         raise ValueError(
-            f"the tokenizer of {loaded.ref.name} cannot say which characters its tokens stand for: it needs a "
+            f"the tokenizer of {model.name} cannot say which characters its tokens stand for: it needs a "
             "tokenizer.json"
         )
     plain = Tokenizer.from_str(backend.to_str())

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from ...domain.rollout import Message, Role
+from ..domain.rollout import Message, Role
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...]) -> list[int]:

@@ -1,0 +1,28 @@
+"""The tokens that a reply begins with, when it is one of some words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+_SPACES: Final = " \t\r\n▁ĠĊ"
+"""White space, and how tokenizers spell it in their vocabularies."""
+
+
+def openings(vocabulary: Mapping[str, int], words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """The tokens that are each word, whatever its case and the space before it.
+
+    Where a vocabulary does not hold a word, the tokens that begin it and none of the others.
+    """
+    bare = [(token.strip(_SPACES).casefold(), id_) for token, id_ in vocabulary.items()]
+    wanted = [word.casefold() for word in words]
+
+    def opening(word: str) -> tuple[int, ...]:
+        whole = tuple(sorted(id_ for text, id_ in bare if text == word))
+        others = [other for other in wanted if other != word]
+        begun = (
+            id_
+            for text, id_ in bare
+            if text and word.startswith(text) and not any(other.startswith(text) for other in others)
+        )
+        return whole or tuple(sorted(begun))
+
+    return tuple(opening(word) for word in wanted)
