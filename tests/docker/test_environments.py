@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from assayd.settings import Settings
+from assayd.settings import EngineName, Settings
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "ASSAY_"
 
 
 def environments() -> dict[str, str]:
-    """Texts in the form of a .env, by where they stand. A block of the page is laid over the example."""
+    """Texts in the form of a .env, by where they stand; the page's stand in place of the example's models."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     page = (ROOT / "docs" / "sizing.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^### (.+?)\n.*?```dotenv\n(.*?)```", page, flags=re.MULTILINE | re.DOTALL)
-    return {".env.example": example, **{title: f"{example}\n{block}" for title, block in blocks}}
+    blocks = re.findall(
+        r"^### ([^\n]+)\n(?:(?!^#).)*?```dotenv\n(.*?)```", page, flags=re.MULTILINE | re.DOTALL
+    )
+    return {".env.example": example, **dict(blocks)}
 
 
 ENVIRONMENTS = environments()
@@ -52,8 +54,8 @@ def test_the_service_accepts_each_variable(where: str, monkeypatch: pytest.Monke
     given = [name for name in variables(ENVIRONMENTS[where]) if name.startswith(PREFIX)]
     sections = {name.removeprefix(PREFIX).lower().split("__")[0] for name in given}
     assert sections <= set(Settings.model_fields)
-    assert settings.critic.model == settings.rewriter.model
     assert settings.segment.normalizer == "phi3-instruct"
+    assert {settings.critic.engine, settings.rewriter.engine, settings.segment.engine} == {EngineName.VLLM}
 
 
 def test_the_lines_to_uncomment_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,4 +96,6 @@ def test_one_line_changes_each_model() -> None:
         text.replace("ASSAY_CRITIC__MODEL=Qwen/Qwen3-4B-Instruct-2507", "ASSAY_CRITIC__MODEL=a/b")
     )
     assert changed["ASSAY_REWRITER__MODEL"] == "a/b"
-    assert {"ASSAY_SEGMENT__MODEL", "ASSAY_SEGMENT__ENTROPY_MODEL", "ASSAY_SEGMENT__NORMALIZER"} <= set(changed)
+    assert {"ASSAY_SEGMENT__MODEL", "ASSAY_SEGMENT__ENTROPY_MODEL", "ASSAY_SEGMENT__NORMALIZER"} <= set(
+        changed
+    )
