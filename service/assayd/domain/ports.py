@@ -159,7 +159,7 @@ class SegmentScores:
 
 @dataclass(frozen=True, slots=True)
 class TokenStats:
-    """One value per completion token, in nats.
+    """One value per completion token, in nats; ``entropies`` may be empty where nobody asked for them.
 
     ``logprobs[j]`` is of token j under the distribution before it, ``entropies[j]`` of the distribution behind it.
     ``averaged`` are probabilities, the mean over each token's characters, of a model that read tokens of its own:
@@ -270,8 +270,12 @@ class WeighsTokens(Engine, Protocol):
         *,
         window: Window,
         deadline: Deadline,
+        entropies: bool = False,
     ) -> TokenStats:
-        """Log-probability and entropy of every completion token; raises like ``ScoresSegments.score``."""
+        """Log-probability of every completion token, and entropy where it is asked for, or costs nothing.
+
+        Raises like ``ScoresSegments.score``.
+        """
         ...
 
 

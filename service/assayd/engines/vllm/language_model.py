@@ -122,14 +122,20 @@ class LanguageModel(Hosted):
         return Choice(shares, Usage(1, len(ids), 1))
 
     async def weigh(
-        self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        *,
+        window: Window,
+        deadline: Deadline,
+        entropies: bool = False,
     ) -> TokenStats:
         """Weigh a completion by what the engine says of a prompt; for entropies see ``entropy_approx``."""
         reading = await asyncio.to_thread(self._text.renderer.render, prompt, completion, window)
         if reading.start == len(reading.ids):
             empty = (0.0,) * len(completion)
             return TokenStats(empty, empty, reading.intake)
-        top = TOP if self.entropy_approx else self._text.vocabulary
+        top = (TOP if self.entropy_approx else self._text.vocabulary) if entropies else 0
         params = SamplingParams(
             max_tokens=1,
             temperature=0.0,
@@ -140,12 +146,13 @@ class LanguageModel(Hosted):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         told = await self._host.ask(list(reading.ids), params, deadline=deadline, adapter=self._adapter)
-        logprobs, entropies = _weights(
+        logprobs, opened = _weights(
             told.prompt_logprobs, told.outputs[0].logprobs, reading.start, self._text.vocabulary
         )
-        if not all(map(math.isfinite, (*logprobs, *entropies))):
+        if not all(map(math.isfinite, (*logprobs, *opened))):
             raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
-        return token_stats(reading, completion, logprobs, entropies)
+        stats = token_stats(reading, completion, logprobs, opened)
+        return stats if entropies else replace(stats, entropies=())
 
     async def _encoded(self, messages: tuple[Message, ...], max_tokens: int) -> list[int]:
         text = self._text
