@@ -67,7 +67,7 @@ class Recorder:
 
 def body_of(case: Mapping[str, Any], model: str, letters: str) -> dict[str, Any]:
     """The request of a case, its completion sent as the case says."""
-    text, sent = case["completion"], case["sent"]
+    text, sent = case["completion"] * case.get("repeat", 1), case["sent"]
     tokenizer = letter_tokenizer() if sent == "foreign" else PreTrainedTokenizerFast.from_pretrained(model)
     if sent == "text":
         completion: dict[str, Any] = {"text": text}

@@ -6,8 +6,10 @@ with spans and edits in it.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,12 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
 }
-for _name, _value in ENVIRONMENT.items() if INSTALLED else ():
-    os.environ.setdefault(_name, _value)
+if INSTALLED:
+    for _name, _value in ENVIRONMENT.items():
+        os.environ.setdefault(_name, _value)
+    with warnings.catch_warnings(action="ignore"):
+        # Before any test module does it while warnings are errors.
+        import_module("assayd.engines.vllm")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,14 +29,23 @@ WORDS: Final = "the cabbie yells don't café ☕ naïve bad; film 1 + 2 = 3 東�
 
 def line_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE of the prompts, which it writes in few tokens, with a chat template."""
+    # Fewer than EXACT_VOCABULARY, so that entropies are exact.
+    return _prompt_tokenizer(r"[^\n]*\n", 3600)
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE that no token of goes beyond a word, as in large models, with a chat template."""
+    return _prompt_tokenizer(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+", 3000)
+
+
+def _prompt_tokenizer(pieces: str, vocabulary: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
-    lines = pre_tokenizers.Split(Regex(r"[^\n]*\n"), "isolated")
+    split = pre_tokenizers.Split(Regex(pieces), "isolated")
     bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, bytes_])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        # Fewer than EXACT_VOCABULARY, so that entropies are exact.
-        vocab_size=3600,
+        vocab_size=vocabulary,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=["<|im_start|>", END],
         show_progress=False,

@@ -198,8 +198,7 @@ def test_company_changes_nothing(
         ]
         # What changes nothing but the key, so that nothing comes from the cache.
         anew = {"eps": 0.5 + number / 10} if method == "sequence" else {"alpha_ext": number}
-        told = {"verify": None} if method == "grm" else {}
-        body = body_of(rollouts, taught.model, **cut, **anew, **told)
+        body = body_of(rollouts, taught.model, **cut, **anew)
         return vllm_service.post(route, {**body, "method": method})["results"]
 
     together = ask(many, 2.0)

@@ -1,0 +1,64 @@
+"""Critic prompts of one task share what they have in common: vLLM computes it once."""
+
+import random
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from assayd.settings import EngineName, Settings
+
+from .models import saved, shape, word_tokenizer
+from .services import Service, hosted, running
+
+LEAST: Final = 0.8
+ROLLOUTS: Final = 256
+BLOCK_TOKENS: Final = 16
+"""As on a GPU; vLLM's blocks on CPU hold 128 tokens, and only whole blocks are shared."""
+WORDS: Final = (
+    "the man at the corner said that he would never pay for a broken lamp and then he went home".split()
+)
+
+
+@pytest.fixture(scope="module")
+def critics(serve_app: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a critic that has never learned anything, and reads words as large models do."""
+    torch.manual_seed(3)
+    tokenizer = word_tokenizer()
+    model = LlamaForCausalLM(LlamaConfig(**shape(tokenizer)))
+    name = saved(model, tokenizer, tmp_path_factory.mktemp("critic"))
+    fake = {"engine": EngineName.FAKE}
+    critic = hosted(name, engine_args={"enforce_eager": True, "block_size": BLOCK_TOKENS})
+    with running(serve_app, Settings(critic=critic, rewriter=fake, segment=fake, sequence=fake)) as service:
+        yield service
+
+
+def counted(service: Service, name: str) -> float:
+    """A counter of the critic's engine."""
+    families = service.runtime._critic.registry.collect()
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == f"vllm:{name}_total"
+    )
+
+
+@pytest.mark.parametrize(("task", "told"), [("relc-toxicity", {}), ("remarks", {"rubric": "Be polite."})])
+def test_what_prompts_share_is_computed_once(task: str, told: dict[str, str], critics: Service) -> None:
+    """Of 256 prompts at once, four fifths of the tokens come from the cache, by vLLM's own count."""
+    dice = random.Random(task)
+    rollouts = [
+        {"prompt": "Go on:", "completion": {"text": f"{index}. " + " ".join(dice.choices(WORDS, k=30))}}
+        for index in range(ROLLOUTS)
+    ]
+    names = ("prefix_cache_hits", "prefix_cache_queries")
+    before = [counted(critics, name) for name in names]
+    body = {"method": "critic", "task": task, "rollouts": rollouts, "timeout_s": 600}
+    critics.post("/score/token", {**body, "options": {"max_tokens": 4, **told}})
+    hits, queries = (counted(critics, name) - was for name, was in zip(names, before, strict=True))
+    print(f"{task}: {queries / ROLLOUTS:.0f} tokens a prompt, {hits / queries:.3f} of them from the cache")
+    assert queries > ROLLOUTS * 300
+    assert hits / queries >= LEAST
