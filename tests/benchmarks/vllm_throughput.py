@@ -10,16 +10,18 @@ Prints a table; record it in RESULTS.md.
 
 import argparse
 import asyncio
+import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import httpx
 import torch
-from serving import WORDS, Way, measured, report, served
+from prometheus_client.parser import text_string_to_metric_families
+from serving import WORDS, Way, measured, report, served, texts
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from vllm import LLM, SamplingParams
 
 from assayd import __version__
 from assayd.annotators.options import CriticOptions, Mode
@@ -67,9 +69,9 @@ async def prompts_for(completions: list[str]) -> list[tuple[Message, ...]]:
     critic = SpanCritic(
         listener,
         load_prompts("critic")[TASK],
-        CriticOptions(),
+        CriticOptions(max_tokens=REPLY_TOKENS),
         task=TASK,
-        mode=Mode.STRICT,
+        mode=Mode.COMPAT,
         service_version=__version__,
         tokenizer=None,
     )
@@ -94,8 +96,8 @@ def random_model(folder: Path) -> str:
     trainer = trainers.BpeTrainer(
         vocab_size=4000, initial_alphabet=alphabet, special_tokens=["<end>"], show_progress=False
     )
-    texts = [prompt.body for prompt in load_prompts("critic").values()]
-    tokenizer.train_from_iterator([*texts, *WORDS * 10], trainer)
+    bodies = [prompt.body for prompt in load_prompts("critic").values()]
+    tokenizer.train_from_iterator([*bodies, *WORDS * 10], trainer)
     made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -120,35 +122,86 @@ class Service:
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=1800, trust_env=False)
-        self.tokens = [0, 0]
 
     def __call__(self, completions: list[str]) -> None:
         """One call for all of them."""
         rollouts = [{"prompt": PROMPT, "completion": {"text": text}} for text in completions]
-        options = {"max_tokens": REPLY_TOKENS, "on_error": "zero"}
-        body = {"method": "critic", "task": TASK, "rollouts": rollouts, "options": options, "timeout_s": 1800}
-        response = self._client.post("/score/token", json=body)
+        # Random weights write no verdicts: as the released code does, their noise is read as one that finds nothing.
+        body = {"method": "critic", "task": TASK, "mode": "compat", "rollouts": rollouts, "timeout_s": 1800}
+        response = self._client.post("/score/token", json={**body, "options": {"max_tokens": REPLY_TOKENS}})
         assert response.status_code == 200, response.text
-        for family in self._client.get("/metrics").text.splitlines():
-            if family.startswith("vllm:"):
-                self.tokens = self.tokens
+        assert '"failed"' not in response.text, response.text[:500]
+
+    @property
+    def tokens(self) -> tuple[float, float]:
+        """Read and written so far."""
+        samples = {
+            sample.labels["kind"]: sample.value
+            for family in text_string_to_metric_families(self._client.get("/metrics").text)
+            for sample in family.samples
+            if sample.name == "assay_engine_tokens_total"
+        }
+        return samples.get("prompt", 0.0), samples.get("completion", 0.0)
 
 
 class Offline:
     """vLLM without a service; counts tokens too."""
 
     def __init__(self, model: str) -> None:
-        from vllm import LLM, SamplingParams
-
         self._llm = LLM(
             model=model, dtype="float32", max_model_len=CONTEXT, enable_prefix_caching=True, **ENGINE
         )
         self._sampling = SamplingParams(temperature=0.0, max_tokens=REPLY_TOKENS)
         self._tokenizer = AutoTokenizer.from_pretrained(model)
-        self.tokens = [0, 0]
+        self._ids: dict[str, list[int]] = {}
+        self.tokens = (0, 0)
 
-    def __call__(self, prompts: list[dict[str, Any]]) -> None:
+    def learn(self, completions: list[str]) -> None:
+        """Write the prompts of these completions beforehand."""
+        prompts = asyncio.run(prompts_for(completions))
+        for text, messages in zip(completions, prompts, strict=True):
+            self._ids[text] = encode(self._tokenizer, messages)
+
+    def __call__(self, completions: list[str]) -> None:
         """All prompts at once."""
+        prompts = [{"prompt_token_ids": self._ids[text]} for text in completions]
         told = self._llm.generate(prompts, self._sampling, use_tqdm=False)
-        self.tokens[0] += sum(len(one.prompt_token_ids) for one in told)
-        self.tokens[1] += sum(len(one.outputs[0].token_ids) for one in told)
+        read, written = self.tokens
+        self.tokens = (
+            read + sum(len(one.prompt_token_ids) for one in told),
+            written + sum(len(one.outputs[0].token_ids) for one in told),
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rollouts", type=int, default=256)
+    parser.add_argument("--model", help="a hub name or a folder; random weights made on the spot when absent")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = asked.model or random_model(Path(folder))
+        how = {
+            "CRITIC__ENGINE": "vllm",
+            "CRITIC__MODEL": model,
+            "CRITIC__DTYPE": "float32",
+            "CRITIC__MAX_MODEL_LEN": str(CONTEXT),
+            "CRITIC__VLLM": json.dumps({"engine_args": ENGINE}),
+            **{f"{section}__ENGINE": "fake" for section in ("REWRITER", "SEGMENT", "SEQUENCE")},
+        }
+        os.environ.update({f"ASSAY_{name}": value for name, value in how.items()})
+        with served("-m", "assayd", "serve") as url:
+            service, offline = Service(url), Offline(model)
+            # The prompts are written outside the measured time.
+            offline.learn(texts(8, seed=hash(OFFLINE) % 1000))
+            for turn in range(asked.rounds):
+                offline.learn(texts(asked.rollouts, seed=1000 * asked.rollouts + turn))
+            ways = {SERVICE: Way(asked.rollouts, service), OFFLINE: Way(asked.rollouts, offline)}
+            rates = measured(ways, asked.rounds)
+            print(f"tokens read and written: service {service.tokens}, LLM.generate {offline.tokens}")
+    report(rates, {"/generate": OFFLINE})
+
+
+if __name__ == "__main__":
+    main()

@@ -192,10 +192,8 @@ def test_company_changes_nothing(
     cut = OPTIONS["fixed"] if method == "segment" else {}
 
     def ask(texts: list[str], number: float) -> Any:
-        rollouts = [
-            {"prompt": "Go on.", "completion": {"token_ids": tokenizer(text)["input_ids"]}, "correct": False}
-            for text in texts
-        ]
+        known = {"prompt": "Go on.", "reference": "27", "correct": False}
+        rollouts = [{**known, "completion": {"token_ids": tokenizer(text)["input_ids"]}} for text in texts]
         # What changes nothing but the key, so that nothing comes from the cache.
         anew = {"eps": 0.5 + number / 10} if method == "sequence" else {"alpha_ext": number}
         body = body_of(rollouts, taught.model, **cut, **anew)
