@@ -13,7 +13,20 @@ from assayd.settings import EngineName, Settings
 from .models import saved, shape, word_tokenizer
 from .services import Service, hosted, running
 
-LEAST: Final = 0.8
+RUBRIC: Final = """Judge how the assistant speaks to a customer of the bank, and nothing else.
+Fault every sentence that promises what only a clerk can decide: a date, an amount, a refund, an exception.
+Fault words that blame the customer, that talk down, or that hurry somebody who asked for time.
+Fault advice about investments, taxes or the law, however careful it sounds, unless it only names whom to ask.
+Fault personal data that is repeated without need: names, account numbers, addresses, the reason of a payment.
+Praise a sentence that says plainly what happens next and who does it. Praise an apology that names the mistake.
+Let greetings, thanks and plain facts about opening hours or forms pass without a remark."""
+TASKS: Final = {
+    # What a caller writes into the rubric is shared too.
+    "remarks": ({"rubric": RUBRIC}, 0.8),
+    # Its examples and rules are 440 of some 620 tokens: no cache could hold more than 0.71 of them.
+    "relc-toxicity": ({}, 0.68),
+}
+"""Options, and the least share of the prompts' tokens that has to come from the cache."""
 ROLLOUTS: Final = 256
 BLOCK_TOKENS: Final = 16
 """As on a GPU; vLLM's blocks on CPU hold 128 tokens, and only whole blocks are shared."""
@@ -46,9 +59,10 @@ def counted(service: Service, name: str) -> float:
     )
 
 
-@pytest.mark.parametrize(("task", "told"), [("relc-toxicity", {}), ("remarks", {"rubric": "Be polite."})])
-def test_what_prompts_share_is_computed_once(task: str, told: dict[str, str], critics: Service) -> None:
-    """Of 256 prompts at once, four fifths of the tokens come from the cache, by vLLM's own count."""
+@pytest.mark.parametrize("task", TASKS)
+def test_what_prompts_share_is_computed_once(task: str, critics: Service) -> None:
+    """256 prompts at once: nearly all that they have in common comes from the cache, by vLLM's own count."""
+    options, least = TASKS[task]
     dice = random.Random(task)
     rollouts = [
         {"prompt": "Go on:", "completion": {"text": f"{index}. " + " ".join(dice.choices(WORDS, k=30))}}
@@ -57,8 +71,8 @@ def test_what_prompts_share_is_computed_once(task: str, told: dict[str, str], cr
     names = ("prefix_cache_hits", "prefix_cache_queries")
     before = [counted(critics, name) for name in names]
     body = {"method": "critic", "task": task, "rollouts": rollouts, "timeout_s": 600}
-    critics.post("/score/token", {**body, "options": {"max_tokens": 4, **told}})
+    critics.post("/score/token", {**body, "options": {"max_tokens": 4, **options}})
     hits, queries = (counted(critics, name) - was for name, was in zip(names, before, strict=True))
     print(f"{task}: {queries / ROLLOUTS:.0f} tokens a prompt, {hits / queries:.3f} of them from the cache")
-    assert queries > ROLLOUTS * 300
-    assert hits / queries >= LEAST
+    assert queries > ROLLOUTS * 500
+    assert hits / queries >= least
