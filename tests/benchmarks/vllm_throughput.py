@@ -37,7 +37,7 @@ TASK = "relc-toxicity"
 PROMPT = "Tell me what the animals did."
 REPLY_TOKENS = 48
 CONTEXT = 2048
-ENGINE = {"enforce_eager": True, "block_size": 16}
+ENGINE = {"enforce_eager": True, "block_size": 32}
 SERVICE, OFFLINE = "service, one call over HTTP", "vLLM's own LLM.generate"
 
 

@@ -28,8 +28,8 @@ TASKS: Final = {
 }
 """Options, and the least share of the prompts' tokens that has to come from the cache."""
 ROLLOUTS: Final = 256
-BLOCK_TOKENS: Final = 16
-"""As on a GPU; vLLM's blocks on CPU hold 128 tokens, and only whole blocks are shared."""
+BLOCK_TOKENS: Final = 32
+"""Only whole blocks are shared. On CPU vLLM makes them 128 tokens long, and none shorter than this; on GPUs 16."""
 WORDS: Final = (
     "the man at the corner said that he would never pay for a broken lamp and then he went home".split()
 )
