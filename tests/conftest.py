@@ -25,12 +25,12 @@ hypothesis.settings.load_profile("assay")
 
 
 @contextmanager
-def serve(app: object) -> Iterator[str]:
-    """Run an ASGI application on a free port; gives its URL."""
+def serve(app: object, start_s: float = 60) -> Iterator[str]:
+    """Run an ASGI application on a free port, which it may take ``start_s`` to open; gives its URL."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + start_s
     while not server.started:
         if not thread.is_alive() or time.monotonic() > give_up_at:
             raise RuntimeError("the server did not start")
