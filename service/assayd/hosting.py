@@ -6,11 +6,13 @@ What two roads ask for alike is one model, opened once.
 import importlib
 from contextlib import AsyncExitStack
 from types import ModuleType, TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
-from .domain.ports import Engine
+from .domain.ports import Adaptable, Engine
 from .engines import ENGINES
 from .settings import EngineName, EngineSettings
+
+E = TypeVar("E", bound=Engine)
 
 _VERBS: Final = {
     "Generator": "write text",
@@ -64,6 +66,11 @@ class Hosting:
         self._stack.push_async_callback(engine.close)
         self._opened.append((asked, engine))
         return engine
+
+
+def adapted(engine: E, task: str) -> E:
+    """The model with its adapter for a task; the model itself where it has none."""
+    return engine.adapted(task) if isinstance(engine, Adaptable) else engine
 
 
 def plays(settings: EngineSettings, role: str) -> bool:

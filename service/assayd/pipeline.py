@@ -15,7 +15,7 @@ from .domain.ports import Annotation, Annotator, Deadline, Store
 from .domain.provenance import Provenance, Usage
 from .domain.rollout import Rollout
 from .flights import Flights
-from .telemetry import Telemetry
+from .telemetry import CacheFault, CacheOperation, Telemetry
 
 A = TypeVar("A", bound=Annotation)
 
@@ -98,12 +98,23 @@ class Pipeline:
 
         if not recipe.cacheable:
             return judged(await self._annotate(annotator, rollout, deadline), cached=False)
-        remembered = await self._store.get(key)
+        remembered = await self._recall(key, kind)
         if remembered is not None:
             self._telemetry.cache_lookups.labels("hit").inc()
-            return judged(_Outcome(msgspec.msgpack.decode(remembered, type=kind), Usage()), cached=True)
+            return judged(_Outcome(remembered, Usage()), cached=True)
         outcome = await self._share(key, annotator, rollout, deadline)
         return judged(outcome, cached=False)
+
+    async def _recall(self, key: str, kind: type[A]) -> A | None:
+        encoded = await self._store.get(key)
+        if encoded is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(encoded, type=kind)
+        except (ValueError, RecursionError):
+            # Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end.
+            self._telemetry.count_cache_error(CacheOperation.GET, CacheFault.RUBBISH)
+            return None
 
     async def _share(
         self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline

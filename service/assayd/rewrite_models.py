@@ -17,14 +17,16 @@ from .domain.failure import FailureKind, Rejected
 from .domain.ports import Engine, Generates, WeighsTokens
 from .domain.rewriting import Checks, Tokenizes
 from .engines import POCKET_REWRITER
-from .hosting import Hosting, plays
+from .hosting import Hosting, adapted, plays
 from .prompt_files import load_prompts
 from .settings import EngineName, RewriterSettings
 
 HOOK: Final = "hook"
-EMBEDDED: Final = {"locate": "pocket/rewrite/locate", "fix": "pocket/rewrite/fix"}
-INSTRUCTED: Final = {"locate": "rewrite/locate", "fix": "rewrite/fix"}
-PAPER: Final = {"locate": "rewrite/grm-locate", "fix": "rewrite/grm-fix"}
+LOCATE: Final = "locate"
+FIX: Final = "fix"
+EMBEDDED: Final = {LOCATE: "pocket/rewrite/locate", FIX: "pocket/rewrite/fix"}
+INSTRUCTED: Final = {LOCATE: "rewrite/locate", FIX: "rewrite/fix"}
+PAPER: Final = {LOCATE: "rewrite/grm-locate", FIX: "rewrite/grm-fix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class RewriteModels:
         """The rewriter of one call. Raises ``Rejected`` for options that do not go together or with the models."""
         checker = self._checker(options.verify)
         return Rewriter(
-            self.generator,
+            adapted(self.generator, FIX),
+            adapted(self.generator, LOCATE),
             self._asked(method),
             options,
             method=method,
@@ -88,7 +91,7 @@ class RewriteModels:
                 pointer="/method",
             )
         return TokenProber(
-            self.weigher,
+            adapted(self.weigher, FIX),
             self.prompts.weighed,
             options,
             mode=mode,
@@ -106,9 +109,9 @@ class RewriteModels:
 
     def info(self) -> Mapping[str, Any]:
         """The models, as plain JSON values."""
-        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        described: dict[str, Any] = {use: engine.model.identity() for use, engine in self.engines.items()}
         asked, weighed = self.prompts.asked, self.prompts.weighed
-        named = {"locate": asked.locate, "fix": asked.fix, "weighed": weighed}
+        named = {LOCATE: asked.locate, FIX: asked.fix, "weighed": weighed}
         refs = {use: asdict(prompt.ref) for use, prompt in named.items() if prompt is not None}
         described["rewriter"] |= {"card": self.card, "prompts": refs}
         return described
@@ -140,7 +143,7 @@ class RewriteModels:
         if self.weigher is None or self.reference is None:
             return None
         return TokenProber(
-            self.weigher,
+            adapted(self.weigher, FIX),
             self.prompts.weighed,
             ProbeOptions(),
             mode=mode,
@@ -212,7 +215,7 @@ def _trained_with(prompts: Mapping[str, Mapping[str, str]]) -> RewritePrompts:
 
 
 def _named(names: Mapping[str, str]) -> RewritePrompts:
-    return RewritePrompts(_prompt(names["locate"]), _prompt(names["fix"]))
+    return RewritePrompts(_prompt(names[LOCATE]), _prompt(names[FIX]))
 
 
 def _prompt(name: str) -> Prompt:

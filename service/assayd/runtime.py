@@ -5,8 +5,7 @@ import importlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from . import __version__
@@ -20,20 +19,23 @@ from .annotators.segment_scorer import SegmentScorer
 from .annotators.sequence import SequenceOptions, SequenceScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
-from .domain.ports import Engine, Generates, Store
+from .domain.ports import Engine, Generates, Store, Tended
 from .domain.provenance import ModelRef
+from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
-from .hosting import Hosting
+from .hosting import Hosting, adapted
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
 from .rewrite_models import RewriteModels, open_rewrite_models
 from .segment_models import SegmentModels, open_segment_models
 from .sequence_models import SequenceModels, open_sequence_models
-from .settings import EngineName, Settings
+from .settings import CacheSettings, EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
+
+_CACHE: Final = "cache"
 
 
 class Runtime:
@@ -76,7 +78,7 @@ class Runtime:
                 pointer="/task",
             )
         return SpanCritic(
-            self._critic,
+            adapted(self._critic, task),
             prompt,
             options,
             task=task,
@@ -143,18 +145,28 @@ class Runtime:
         """Tokens and characters of each completion brought together, or the reason why not."""
         return await self._aligner.align_all(completions, tokenizer, own=own)
 
-    async def readiness(self) -> Mapping[str, bool]:
-        """Each part by name, and whether it can answer now."""
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """The hosted models by what they are for; one model may have several uses."""
         hosted = {**self._segments.engines, **self._sequences.engines, **self._rewriting.engines}
-        parts: dict[str, Engine | Store] = {"critic": self._critic, **hosted}
-        parts["cache"] = self._store
+        return {"critic": self._critic, **hosted}
+
+    @property
+    def sleepers(self) -> tuple[Tended, ...]:
+        """The engines that may be sent to sleep, each once."""
+        tended = {id(one): one for one in self.engines.values() if isinstance(one, Tended) and one.may_sleep}
+        return tuple(tended.values())
+
+    async def readiness(self) -> Readiness:
+        """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
+        parts: dict[str, Engine | Store] = {**self.engines, _CACHE: self._store}
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
-        return dict(zip(parts, ready, strict=True))
+        return Readiness(dict(zip(parts, ready, strict=True)), dispensable=frozenset({_CACHE}))
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
         engine = self.settings.critic.engine
-        critic = {"engine": engine.value, **asdict(self._critic.model)}
+        critic = {"engine": engine.value, **self._critic.model.identity()}
         if engine is EngineName.POCKET:
             critic["card"] = json.loads((POCKET_CRITIC / "card.json").read_text(encoding="utf-8"))
         return {
@@ -187,7 +199,7 @@ class Runtime:
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
     async with AsyncExitStack() as stack:
-        store = await _open_store(settings)
+        store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
         hosting = await stack.enter_async_context(Hosting())
         critic = await hosting.open(settings.critic, "Generator")
@@ -195,7 +207,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
         sequences = await open_sequence_models(settings.sequence, hosting)
         rewriting_models = await stack.enter_async_context(open_rewrite_models(settings.rewriter, hosting))
         room = "pocket" if settings.critic.engine is EngineName.POCKET else "critic"
-        yield Runtime(
+        runtime = Runtime(
             settings=settings,
             telemetry=telemetry,
             critic=critic,
@@ -206,12 +218,19 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
         )
+        telemetry.watch(runtime.engines)
+        yield runtime
 
 
-async def _open_store(settings: Settings) -> Store:
-    scheme = urlsplit(settings.cache.url).scheme
+async def _open_store(settings: CacheSettings, telemetry: Telemetry) -> Store:
+    scheme = urlsplit(settings.url).scheme
     if scheme not in STORES:
-        raise ValueError(f"cache.url {settings.cache.url!r} must begin with one of: {', '.join(STORES)}")
+        # The rest of the URL may hold a password.
+        raise ValueError(f"cache.url begins with {scheme!r} and must with one of: {', '.join(STORES)}")
     module, _, name = STORES[scheme].partition(":")
-    store: Store = await getattr(importlib.import_module(module), name).open(settings.cache)
+    try:
+        opened = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"cache.url names {scheme}: pip install 'assay[redis]' ({error})") from error
+    store: Store = await getattr(opened, name).open(settings, telemetry)
     return store

@@ -13,7 +13,7 @@ from .annotators.credits import (
     PrefixDifferences,
     SegmentModelCredit,
 )
-from .annotators.cutting import Cut
+from .annotators.cutting import Cut, approximation
 from .annotators.fitted import Fitted, parse_cut, parse_fitted
 from .annotators.normalizers import NORMALIZERS
 from .annotators.options import Mode
@@ -53,13 +53,15 @@ class SegmentModels:
         scale = scale_for(unnamed if options.normalizer is None else options.normalizer, how)
         settled = settle(options, method, mode, cut=how, scale=scale)
         source, model, others = self._source(method, options)
+        told = asdict(settled)
         if how.needs_entropies and self.weigher is not None:
             others["entropy"] = self.weigher.model
+            told |= approximation(self.weigher)
         recipe = Recipe(
             method=method.value,
             mode=mode.value,
             model=model,
-            options=asdict(settled),
+            options=told,
             service_version=__version__,
             tokenizer=tokenizer,
             other_models=others,
@@ -75,7 +77,7 @@ class SegmentModels:
 
     def info(self) -> Mapping[str, Any]:
         """The models, as plain JSON values."""
-        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        described: dict[str, Any] = {use: engine.model.identity() for use, engine in self.engines.items()}
         described["segment"] |= {"card": self.scorer.card, "cut": asdict(self.cut)}
         fits = self.normalizer.fits if isinstance(self.normalizer, Fitted) else None
         described["segment"]["normalizer"] = self.normalizer if fits is None else list(map(str, fits))

@@ -72,7 +72,7 @@ class SequenceModels:
 
     def info(self) -> Mapping[str, Any]:
         """The models, as plain JSON values."""
-        described: dict[str, Any] = {use: asdict(engine.model) for use, engine in self.engines.items()}
+        described: dict[str, Any] = {use: engine.model.identity() for use, engine in self.engines.items()}
         for name, hosted in self.rewards.items():
             described[f"sequence {name}"] |= {
                 "activation": hosted.activation.value,

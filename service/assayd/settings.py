@@ -169,8 +169,18 @@ class CacheSettings(Section):
     """Where finished annotations are remembered."""
 
     url: str = "memory://"
+    """`memory://`, or Redis: `redis://host:6379/0`, `rediss://...` over TLS, `unix:///path/of/socket`."""
+    password: SecretStr | None = None
+    """Redis' password, where it should not stand in the URL."""
     ttl_s: float = Field(86_400.0, gt=0)
     max_mb: float = Field(256.0, gt=0)
+    """Of the store in memory. Redis bounds itself: `maxmemory`, with `maxmemory-policy allkeys-lru`."""
+    max_value_mb: float = Field(4.0, gt=0)
+    """Redis is not bothered with an annotation that is larger than this before compression."""
+    timeout_s: float = Field(0.25, gt=0)
+    """The longest that one command to Redis may take before the service goes on without it.
+
+    A call is looked up by commands for 32 rollouts each, four at a time: a Redis that is gone costs it this once."""
 
 
 class Settings(BaseSettings):

@@ -2,12 +2,37 @@
 
 import logging
 import sys
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class CacheOperation(StrEnum):
+    """What was asked of the cache."""
+
+    GET = "get"
+    PUT = "put"
+    PROBE = "probe"
+    CLOSE = "close"
+
+
+class CacheFault(StrEnum):
+    """Why the cache was of no help."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    FULL = "full"
+    REFUSED = "refused"
+    RUBBISH = "rubbish"
+    TOO_LARGE = "too_large"
 
 
 class Telemetry:
@@ -40,13 +65,69 @@ class Telemetry:
             ["result"],
             registry=self.registry,
         )
+        self._cache_errors = Counter(
+            "assay_cache_errors",
+            "Commands to the cache that failed, and single values that were no good",
+            ["operation", "reason"],
+            registry=self.registry,
+        )
         self.engine_tokens = Counter(
             "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
         )
 
+        self._engines: Mapping[str, Any] = {}
+
+    def watch(self, engines: Mapping[str, Any]) -> None:
+        """Tell of hosted models, by what they are for: whether they can answer, and what they count themselves.
+
+        Of an engine that dies and is started again, ``outage``, ``restarts`` and ``registry`` are read.
+        """
+        self._engines = engines
+        self.registry.register(_Engines(engines))
+
+    def count_cache_error(self, operation: CacheOperation, fault: CacheFault) -> None:
+        """One more failure of the cache; nobody who called has noticed it."""
+        self._cache_errors.labels(operation, fault).inc()
+
     def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """All metrics in Prometheus' text format, those of the engines among them."""
+        own = {
+            id(one): one for engine in self._engines.values() if (one := getattr(engine, "registry", None))
+        }
+        return generate_latest(_Together((self.registry, *own.values())))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Engines(Collector):
+    """What is read off the hosted models when somebody asks."""
+
+    engines: Mapping[str, Any]
+
+    def collect(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("assay_engine_up", "Whether a hosted model can answer", labels=["engine"])
+        restarts = CounterMetricFamily(
+            "assay_engine_restarts", "How often its engine was started again", labels=["engine"]
+        )
+        for use, engine in self.engines.items():
+            up.add_metric([use], float(getattr(engine, "outage", None) is None))
+            restarts.add_metric([use], float(getattr(engine, "restarts", 0)))
+        return up, restarts
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """Several registries as one: two engines of a kind count under the same names."""
+
+    registries: tuple[CollectorRegistry, ...]
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for registry in self.registries:
+            for family in registry.collect():
+                known = families.setdefault(family.name, family)
+                if known is not family:
+                    known.samples.extend(family.samples)
+        yield from families.values()
 
 
 def configure_logging(level: int = logging.INFO) -> None:

@@ -381,5 +381,5 @@ async def test_settings_that_lack_something_are_refused() -> None:
         await Generator.open(EngineSettings(engine=EngineName.OPENAI, model="critic"))
     url = "http://127.0.0.1:9"
     engine = await Generator.open(EngineSettings(engine=EngineName.OPENAI, model="critic", base_url=url))
-    assert engine.model == ModelRef("critic", "unpinned")
+    assert engine.model == ModelRef("critic", "unpinned", "openai")
     await engine.close()

@@ -29,7 +29,7 @@ from assayd.domain.provenance import ModelRef, Usage
 from assayd.domain.rollout import Message, Role
 from assayd.engines import pocket
 from assayd.engines.model_files import digest
-from assayd.engines.transformers import Generator, decoding
+from assayd.engines.transformers import Generator, TokenWeigher, decoding
 from assayd.engines.transformers.loading import Loaded
 from assayd.engines.transformers.token_choice import pick
 from assayd.settings import EngineName, EngineSettings
@@ -404,11 +404,23 @@ async def test_the_revision_of_a_folder_is_its_content(
 ) -> None:
     """Same files, same digest wherever they lie; another byte, another digest; a wrong pin is refused."""
     copy = shutil.copytree(folder, tmp_path / "copy")
-    assert engine.model == ModelRef(str(folder), digest(copy))
+    assert engine.model == ModelRef(str(folder), digest(copy), "transformers float32")
     (copy / "generation_config.json").write_text('{"eos_token_id": 1}')
     assert digest(copy) != engine.model.revision
     with pytest.raises(ValueError, match="not the pinned revision"):
         await Generator.open(_settings(copy, revision=engine.model.revision))
+
+
+async def test_uses_of_the_same_weights_share_them(folder: Path) -> None:
+    """To write and to weigh by one model costs the memory of one; another dtype is another model."""
+    settings = EngineSettings(engine="transformers", model=str(folder))
+    writes, weighs = await Generator.open(settings), await TokenWeigher.open(settings)
+    other = await TokenWeigher.open(settings.model_copy(update={"dtype": "bfloat16"}))
+    try:
+        assert writes.decoder.model.base_model is weighs.backbone.model
+        assert weighs.backbone.model is not other.backbone.model
+    finally:
+        await asyncio.gather(writes.close(), weighs.close(), other.close())
 
 
 @pytest.mark.parametrize(

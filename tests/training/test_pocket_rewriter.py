@@ -8,12 +8,12 @@ import torch
 from transformers import LlamaForCausalLM
 
 import assayd
+from assay_training.finetuning.models import load_tokenizer
 from assay_training.pocket_model import parameter_count
 from assay_training.pocket_rewriter_card import FIX, LOCATE
 from assay_training.pocket_rewriter_figures import held_out_rewrites, rewriter_figures, row_of
 from assay_training.rewriter.asking import Asking
 from assay_training.rewriter.correcting import Corrector
-from assay_training.segment_rm.models import load_tokenizer
 
 _POCKET = Path(assayd.__file__).parent / "pocket"
 _REWRITER = _POCKET / "rewriter"

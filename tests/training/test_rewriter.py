@@ -1,11 +1,9 @@
 """The training of rewriters: what is read, what is asked and learned, what survives a kill, what is measured."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,26 +12,24 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from assay_training.corpora.items import Split
 from assay_training.corpora.rewrites import arithmetic_rewrites, write_rewrites
+from assay_training.finetuning.models import language_head, load_language_model, load_tokenizer
+from assay_training.finetuning.optimizers import OptimizerName, make_optimizer
 from assay_training.rewriter import train_rewriter
 from assay_training.rewriter.asking import Asking, Task, found_in
 from assay_training.rewriter.correcting import Corrector
 from assay_training.rewriter.examples import make_examples
 from assay_training.rewriter.held_out import measure, split
-from assay_training.rewriter.models import load_language_model, make_optimizer
 from assay_training.rewriter.rows import Row, read_rows
 from assay_training.rewriter.trainer import NOT_LEARNED, answer_losses, as_dataset, collate
-from assay_training.segment_rm.models import load_tokenizer
-from assay_training.segment_rm.optimizers import OptimizerName
 from assayd.annotators.reading import Reply
 from assayd.annotators.rewriting.labels import Finding, read_label
 from assayd.annotators.rewriting.lines import split_steps
 
-END, PAD = "<|end|>", "<|pad|>"
+END = "<|end|>"
 CHAT = (
     "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
@@ -44,35 +40,10 @@ WRONG = Row("Q?", "1 + 1 = 2\nA: 2", "So 1 + 1 = 3\n\n  A: 3", "So 1 + 1 = 2\n\n
 RIGHT = Row("Q?", "1 + 1 = 2\nA: 2", "So 1 + 1 = 2", "So 1 + 1 = 2", None)
 
 
-def _tokenizer(**settings: Any) -> PreTrainedTokenizerFast:
-    """Bytes are tokens: whatever the text, decoding gives it back."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([END, PAD, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, **settings)
-
-
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny language model that was never trained, with its tokenizer."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=258,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=1024,
-        bos_token_id=None,
-        eos_token_id=0,
-        pad_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
-    return folder
+def base(write_base: Callable[..., Path]) -> Path:
+    """A tiny language model that was never trained, with its tokenizer, which holds whole rows."""
+    return write_base(max_position_embeddings=1024)
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +135,10 @@ def test_what_a_solution_spells_is_never_a_special_token(base: Path) -> None:
 
 
 @pytest.mark.parametrize("chat", [None, CHAT])
-def test_an_answer_stands_behind_its_prompt(chat: str | None) -> None:
+def test_an_answer_stands_behind_its_prompt(bytewise: PreTrainedTokenizerFast, chat: str | None) -> None:
     """Prompt and answer are the text that the service continues, with and without a chat template."""
-    tokenizer = _tokenizer(chat_template=chat)
+    tokenizer = bytewise
+    tokenizer.chat_template = chat
     locate, fix = make_examples([WRONG], tokenizer, POCKET, 2048).kept
     texts = [tokenizer.decode(row.ids[row.start :]) for row in (locate, fix)]
     assert texts == [f"The first error step is [0]{END}", f"{WRONG.correction}{END}"]
@@ -229,7 +201,7 @@ def test_a_base_without_its_weights_is_refused(tmp_path: Path) -> None:
 def test_muon_moves_hidden_matrices_alone(base: Path) -> None:
     """Embeddings, the head and vectors belong to AdamW; no weight is left out or moved twice."""
     model = load_language_model(base)
-    optimizer = make_optimizer(model, OptimizerName.MUON, 1e-3)
+    optimizer = make_optimizer(model, language_head(model), OptimizerName.MUON, 1e-3)
     matrices, others = ({id(weight) for weight in group["params"]} for group in optimizer.param_groups)
     for name, weight in model.named_parameters():
         hidden = weight.ndim == 2 and "embed" not in name and "lm_head" not in name
@@ -297,29 +269,18 @@ def test_the_same_call_again_gives_the_card_and_another_is_refused(
         train_rewriter(base=base, rows=rows, out=out, **_TRAINING | {"seed": 4})
 
 
-def _finished(out: Path) -> set[int]:
-    return {
-        int(path.parent.name.split("-")[1])
-        for path in out.glob("checkpoints/checkpoint-*/trainer_state.json")
-    }
-
-
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(
-    trained: tuple[Path, dict[str, Any]], base: Path, rows: Path, tmp_path: Path
+    trained: tuple[Path, dict[str, Any]],
+    base: Path,
+    rows: Path,
+    tmp_path: Path,
+    kill_at_a_checkpoint: Callable[[str, Path], int],
 ) -> None:
     """Killed by signal 9 after a checkpoint it resumes there, refuses another plan, and ends as if nothing was."""
     out, expected = tmp_path / "out", trained[1]
     arguments = {"base": str(base), "rows": str(rows), "out": str(out)} | _TRAINING
     code = f"from assay_training.rewriter import train_rewriter\ntrain_rewriter(**{arguments!r})\n"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    while not (written := _finished(out)):
-        assert process.poll() is None, process.stderr and process.stderr.read().decode()
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    resumed_at = max(written | _finished(out))
+    resumed_at = kill_at_a_checkpoint(code, out)
     assert not (out / "assay.json").exists()
     with pytest.raises(ValueError, match="differs in schedule"):
         train_rewriter(base=base, rows=rows, out=out, **_TRAINING | {"seed": 4})

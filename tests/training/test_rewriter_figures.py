@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 import assayd
 from assay_training.corpora.items import GoldSpan, Label
 from assay_training.corpora.rewrites import Rewrite
+from assay_training.finetuning.models import load_tokenizer
 from assay_training.pocket_rewriter import Phase, Size, train_pocket_rewriter
 from assay_training.pocket_rewriter_card import FIX, LOCATE
 from assay_training.pocket_rewriter_courses import COPYING, CORRECTING
@@ -25,7 +26,6 @@ from assay_training.pocket_rewriter_figures import (
 )
 from assay_training.rewriter.asking import Asking, Task
 from assay_training.rewriter.correcting import Corrector
-from assay_training.segment_rm.models import load_tokenizer
 
 ASKING = Asking.by_name(LOCATE, FIX)
 

@@ -1,13 +1,9 @@
 """The training of segment reward models: what is learned, what survives a kill, what is saved and served."""
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +20,14 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
+from assay_training.finetuning.batching import LengthGroupedSampler
+from assay_training.finetuning.models import folder_digest, load_tokenizer
 from assay_training.segment_rm import train_segment_rm
-from assay_training.segment_rm.batching import LengthGroupedSampler
 from assay_training.segment_rm.examples import Examples, Reading, Weigher, make_examples
 from assay_training.segment_rm.held_out import split
 from assay_training.segment_rm.models import (
-    folder_digest,
     load_entropy_model,
     load_reward_model,
-    load_tokenizer,
     value_head,
 )
 from assay_training.segment_rm.pairs import read_pairs
@@ -258,7 +253,11 @@ def test_the_same_call_again_gives_the_card_and_another_is_refused(
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(
-    trained: tuple[Path, dict[str, Any]], base: Path, pairs: Path, tmp_path: Path
+    trained: tuple[Path, dict[str, Any]],
+    base: Path,
+    pairs: Path,
+    tmp_path: Path,
+    kill_at_a_checkpoint: Callable[[str, Path], int],
 ) -> None:
     """Killed by signal 9 after a checkpoint, with another one torn, it resumes there and ends as if nothing was."""
     out, expected = tmp_path / "out", trained[1]
@@ -269,15 +268,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
         "from assayd.annotators.cutting import Cut\n"
         f"train_segment_rm(cut=Cut(c_ent=2.0), **{models | options!r})\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    while not (written := _finished(out)):
-        assert process.poll() is None, process.stderr and process.stderr.read().decode()
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    resumed_at = max(written | _finished(out))
+    resumed_at = kill_at_a_checkpoint(code, out)
     assert not (out / "assay.json").exists()
     torn = out / "checkpoints" / "checkpoint-1000"
     torn.mkdir()
@@ -337,12 +328,3 @@ def test_arguments_that_make_no_sense_are_refused(
     """With what is wrong, before anything is trained."""
     with pytest.raises(ValueError, match=problem):
         train_segment_rm(base=base, pairs=pairs, out=tmp_path, **{**_TRAINING, **options})
-
-
-def _finished(out: Path) -> set[int]:
-    """The steps of the checkpoints that were written to their end."""
-    written = set()
-    for state in out.glob("checkpoints/checkpoint-*/trainer_state.json"):
-        with contextlib.suppress(OSError, ValueError):
-            written.add(json.loads(state.read_text())["global_step"])
-    return written

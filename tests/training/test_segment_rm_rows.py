@@ -12,14 +12,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from assay_training.finetuning.models import load_tokenizer
 from assay_training.segment_rm.entropies import entropies_of, weigh_rows
 from assay_training.segment_rm.examples import Examples, Reading, Weigher, make_examples
-from assay_training.segment_rm.models import (
-    load_entropy_model,
-    load_tokenizer,
-)
+from assay_training.segment_rm.models import load_entropy_model
 from assay_training.segment_rm.pairs import Pair, read_pairs
-from assay_training.segment_rm.rendering import Renderer
+from assay_training.segment_rm.rendering import PairRenderer
 from assayd.annotators.cutting import BoundaryMode, Cut, Segmenter
 from assayd.domain.rollout import Message, Role
 from assayd.engines.prompts import left_truncated
@@ -110,7 +108,7 @@ def test_a_prompt_loses_its_left_part_and_a_completion_ends_with_the_marker(
     tokenizer = bytewise
     tokenizer.chat_template = CHAT
     pair = Pair((Message(Role.USER, "what?"),), f"so{END}", "né")
-    (rendered,) = Renderer(tokenizer, 12).render([pair])
+    (rendered,) = PairRenderer(tokenizer, 12).render([pair])
     assert rendered.chosen is not None
     assert rendered.rejected is not None
     assert tokenizer.decode(rendered.prompt_ids) == "[user] what?\n[a] "[-12:]
@@ -128,7 +126,7 @@ def test_without_a_template_the_completion_stands_right_behind_the_prompt(
 ) -> None:
     """The contents are joined as they are; a prompt of nothing is the end marker, so that something comes before."""
     pairs = [Pair((Message(Role.SYSTEM, "ab"), Message(Role.USER, "cd")), "x", "y"), Pair((), "x", "y")]
-    joined, empty = Renderer(bytewise, 100).render(pairs)
+    joined, empty = PairRenderer(bytewise, 100).render(pairs)
     assert bytewise.decode(joined.prompt_ids) == "abcd"
     assert empty.prompt_ids == [bytewise.eos_token_id]
 
@@ -147,7 +145,7 @@ def test_prompts_are_those_of_the_service(
     tokenizer.chat_template = template
     user, said = Message(Role.USER, "what is it?"), Message(Role.ASSISTANT, "Well")
     for prompt in ((user,), (user, said)) if template else ((user,),):
-        (ids,) = Renderer(tokenizer, longest).prompts([prompt])
+        (ids,) = PairRenderer(tokenizer, longest).prompts([prompt])
         assert ids == left_truncated(tokenizer, prompt, longest)[0]
         assert len(ids) <= longest
 

@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from assay_training.rewriter.models import load_language_model
-from assay_training.segment_rm.models import load_tokenizer
+from assay_training.finetuning.models import load_language_model, load_tokenizer
 from assay_training.value import train_value
 from assay_training.value.fit import Schedule, error_of, fit
 from assay_training.value.head import TrainableHead

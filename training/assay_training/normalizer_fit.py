@@ -158,8 +158,8 @@ def fit_normalizer(
         plot_fit(out.with_name(f"{out.stem}-{len(fits)}.png"), how, fit, completions)
     content = {
         "format": FORMAT,
-        "model": asdict(model),
-        "entropy_model": None if entropy_model is None else asdict(entropy_model),
+        "model": model.identity(),
+        "entropy_model": None if entropy_model is None else entropy_model.identity(),
         "service_version": service_version,
         "made_at": datetime.now(UTC).date().isoformat(),
         "data": {"sha256": data_sha256, "completions": max(map(len, scored.values()), default=0)},

@@ -8,7 +8,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from .mixture import FIRST, SECOND, Course, corpus_texts
-from .pocket_card import Making, write_card
+from .pocket_card import Making
+from .pocket_critic_card import write_critic_card
 from .pocket_fit import Plan, fit
 from .pocket_model import new_model, parameter_count
 from .pocket_prompt import END, PAD
@@ -63,4 +64,4 @@ def train_pocket(
         fit(model, tokenizer, plan)
         model = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
     steps = sum(phase.steps for phase in phases)
-    write_card(out, Making(seed, steps, workers, time.monotonic() - started), items=held_out_items)
+    write_critic_card(out, Making(seed, steps, workers, time.monotonic() - started), items=held_out_items)

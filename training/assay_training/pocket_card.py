@@ -1,37 +1,27 @@
-"""The card of the embedded critic: what it is and cannot do, how it was made, what it reached on held-out items."""
+"""What the cards of the embedded models, ``card.json`` beside their weights, have in common."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from tokenizers import Tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
-from .corpora.items import Domain
-from .corpora.problems import LARGEST
-from .decoding import replies, spans_of
-from .evaluate import as_rows, held_out, tabulate
 from .pocket_model import parameter_count
 
-NAME = "assay-pocket-critic"
-VERSION = "1"
-DOMAIN = (
-    "Three tiny worlds of generated English: grade-school arithmetic solutions in lines with an equation each (planted "
-    "errors), short reviews (positive and negative phrases), sentences with mild insults, rude commands and threats."
-)
-LIMITS = (
-    "It shows the machinery on generated text and is no judge of real work: name a real model for that.",
-    f"Arithmetic: whole numbers from 1 to {LARGEST} in digits, one operation a step, two to five steps, each number of "
-    "the question used once and in its order.",
-    "It checks results, copied and carried numbers and the final `A: n`; it does not notice a wrong operation, a "
-    "missing step or a wrong idea, and it judges a step by its first equation.",
-    "Sentiment and insults: only the opinion words, insults, commands and threats of its training vocabulary, which "
-    "the held-out items share; their names, topics and sentence templates were never trained on.",
-    "It was trained against orders and imitated replies inside the completion; that is no proof against others.",
-    "English only. Trained on texts of up to about 500 tokens; it reads 2,048. No chat template: it sees the prompts "
-    "in `prompts/pocket` and nothing else.",
-)
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a model is for, and what it cannot do."""
+
+    name: str
+    version: str
+    domain: str
+    limits: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a card begins with."""
+        return asdict(self) | {"limits": list(self.limits)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,48 +33,21 @@ class Making:
     workers: int
     training_time_s: float
 
+    def as_json(self) -> dict[str, Any]:
+        """The same, in whole seconds."""
+        return asdict(self) | {"training_time_s": round(self.training_time_s)}
 
-def write_card(directory: Path, making: Making, *, items: int = 1000) -> None:
-    """Measure the saved weights on held-out items of each domain, plain and attacked, and write `card.json`."""
-    model = LlamaForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    model.train(mode=False)
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    card = {
-        "name": NAME,
-        "version": VERSION,
-        "domain": DOMAIN,
-        "limits": list(LIMITS),
-        "architecture": shape(model.config),
+
+def size_of(model: LlamaForCausalLM) -> dict[str, Any]:
+    """Layers, width and heads in words, and the number of weights."""
+    config = model.config
+    return {
+        "architecture": f"Llama, {config.num_hidden_layers} layers of width {config.hidden_size}, "
+        f"{config.num_attention_heads} heads of {config.head_dim}, tied embeddings",
         "parameters": parameter_count(model),
-        "seed": making.seed,
-        "steps": making.steps,
-        "workers": making.workers,
-        "training_time_s": round(making.training_time_s),
-        "measured": "greedy replies; exact_f1: micro F1 of spans with the gold start, end and label; overlap_f1: of "
-        "characters; false_alarms: clean items on which something is marked",
-        "held_out": _figures(model, tokenizer, items, attacked=0.0),
-        "held_out_attacked": _figures(model, tokenizer, items, attacked=1.0),
     }
+
+
+def write_card(directory: Path, card: dict[str, Any]) -> None:
+    """Write ``card.json``."""
     (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-
-
-def shape(config: LlamaConfig) -> str:
-    """Layers, width and heads in words."""
-    return (
-        f"Llama, {config.num_hidden_layers} layers of width {config.hidden_size}, "
-        f"{config.num_attention_heads} heads of {config.head_dim}, tied embeddings"
-    )
-
-
-def _figures(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, count: int, *, attacked: float
-) -> dict[str, dict[str, dict[str, float]]]:
-    figures = {}
-    for domain in Domain:
-        items = held_out(domain, count, attacked=attacked)
-        answers = replies(model, tokenizer, items)
-        judged = [(item, spans_of(item, answer)) for item, answer in zip(items, answers, strict=True)]
-        rows = as_rows(tabulate(judged))
-        print(f"{domain}, attacked {attacked:.0%}: exact F1 {rows['all']['exact_f1']:.4f}", flush=True)
-        figures[domain.value] = rows
-    return figures

@@ -1,6 +1,5 @@
 """The card of the embedded policy: what it is and cannot do, how it was made, how well it predicts held-out texts."""
 
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -15,14 +14,11 @@ from transformers import LlamaForCausalLM
 from .corpora.arithmetic import arithmetic_items
 from .corpora.items import Domain, Item, Split
 from .corpora.toxicity import toxicity_items
-from .pocket_card import Making, shape
-from .pocket_model import parameter_count
+from .pocket_card import About, Making, size_of, write_card
 from .pocket_pairs import HELD_OUT_SEED
 from .pocket_policy import render_prompt
 from .segment_figures import entropies
 
-NAME = "assay-pocket-entropy"
-VERSION = "1"
 DOMAIN = (
     "Two tiny worlds of generated English: right solutions of grade-school arithmetic stories in lines with an "
     "equation each, and messages without insults. It says where a completion may be cut."
@@ -33,6 +29,7 @@ LIMITS = (
     "It was trained on right results alone. It is no judge: the segment model is.",
     "English only. It reads 2,048 tokens; a prompt is one line before `<|completion|>`.",
 )
+ABOUT = About("assay-pocket-entropy", "1", DOMAIN, LIMITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +48,9 @@ def write_policy_card(directory: Path, making: Making, *, items: int = 1000) -> 
     model.train(mode=False)
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     card = {
-        "name": NAME,
-        "version": VERSION,
-        "domain": DOMAIN,
-        "limits": list(LIMITS),
-        "architecture": shape(model.config),
-        "parameters": parameter_count(model),
-        **asdict(making),
-        "training_time_s": round(making.training_time_s),
+        **ABOUT.as_json(),
+        **size_of(model),
+        **making.as_json(),
         "measured": "right completions; entropies in nats; results_right: results of equations whose digits were all "
         "the likeliest tokens. Names, objects and templates of `held-out` were never trained on, those of `train` were",
         **{
@@ -69,7 +61,7 @@ def write_policy_card(directory: Path, making: Making, *, items: int = 1000) -> 
             for split in (Split.HELD_OUT, Split.TRAIN)
         },
     }
-    (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_card(directory, card)
 
 
 def _right(domain: Domain, split: Split) -> Iterator[Item]:

@@ -1,22 +1,18 @@
 """The card of the embedded rewriter: what it is and cannot do, and what it reached on held-out solutions."""
 
-import json
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from .corpora.problems import LARGEST
-from .pocket_card import Making, shape
-from .pocket_model import parameter_count
+from .pocket_card import About, Making, size_of, write_card
 from .pocket_rewriter_figures import held_out_rewrites, rewriter_figures, row_of
 from .rewriter.asking import Asking
 from .rewriter.correcting import Corrector
 from .segment_figures import share
 
-NAME = "assay-pocket-rewriter"
 BEGAN_AS = "assay-pocket-critic"
-VERSION = "1"
 LOCATE, FIX = "pocket/rewrite/locate", "pocket/rewrite/fix"
 DOMAIN = (
     "A tiny world of generated English: grade-school arithmetic solutions in lines with an equation each and one "
@@ -35,6 +31,7 @@ LIMITS = (
     "English only. It reads 2,048 tokens, prompt and answer. No chat template: it sees the prompts in "
     "`prompts/pocket/rewrite` and nothing else.",
 )
+ABOUT = About("assay-pocket-rewriter", "1", DOMAIN, LIMITS)
 MEASURED = (
     "Locate, then fix, greedily, on wrong solutions: gold_answer: reached; exact_correction: the planted edit undone "
     "and nothing else; median_edit_ratio: token edits over the longer text. Token rewards clip(P - 0.5, -0.1, 0) under "
@@ -51,22 +48,15 @@ def write_rewriter_card(directory: Path, making: Making, *, rows: int = 1000) ->
     tokenizer = AutoTokenizer.from_pretrained(directory)
     corrector = Corrector(model, tokenizer, Asking.by_name(LOCATE, FIX))
     card = {
-        "name": NAME,
-        "version": VERSION,
-        "domain": DOMAIN,
-        "limits": list(LIMITS),
-        "architecture": shape(model.config),
-        "parameters": parameter_count(model),
+        **ABOUT.as_json(),
+        **size_of(model),
         "began_as": BEGAN_AS,
-        "seed": making.seed,
-        "steps": making.steps,
-        "workers": making.workers,
-        "training_time_s": round(making.training_time_s),
+        **making.as_json(),
         "measured": MEASURED,
         "held_out": figures_of(corrector, rows, attacked=0.0),
         "held_out_attacked": figures_of(corrector, rows, attacked=1.0),
     }
-    (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_card(directory, card)
 
 
 def figures_of(corrector: Corrector, count: int, *, attacked: float) -> dict[str, float]:

@@ -15,15 +15,14 @@ from rapidfuzz.distance import Levenshtein
 
 from .corpora.items import GoldSpan, Split
 from .corpora.rewrites import Rewrite, arithmetic_rewrites
+from .finetuning.batching import TOKENS_AT_ONCE, batches_by_length, padded
 from .rewriter.asking import Task
 from .rewriter.correcting import Correction, Corrector
 from .rewriter.examples import renderer
 from .rewriter.rows import Row
 from .segment_figures import share
-from .segment_rm.batching import batches_by_length, padded
 
 HELD_OUT_SEED = 20_000
-TOKENS_AT_ONCE = 16_384
 CENTER, LOWEST = 0.5, -0.1
 _ANSWER = re.compile(r"A: (\d+)")
 

@@ -1,6 +1,5 @@
 """Make the embedded segment model and its entropy model from nothing: policy, pairs, training and cards, on a CPU."""
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,15 +15,13 @@ from transformers import LlamaForCausalLM, LlamaForTokenClassification
 from assayd.annotators.cutting import Cut, Segmenter
 
 from .corpora.pairs import Pair, write_pairs
-from .pocket_card import Making
+from .pocket_card import About, Making, write_card
 from .pocket_pairs import DOMAINS, LARGEST, held_out_pairs, message_pairs, terse_pairs, twin_pairs
 from .pocket_policy import train_policy
 from .pocket_policy_card import write_policy_card
 from .segment_figures import Judge, segment_figures
 from .segment_rm import train_segment_rm
 
-NAME = "assay-pocket-segment"
-VERSION = "1"
 BATCH_PAIRS = 64
 C_ENT = 2.0  # the entropies of the texts it was trained on have few values around this one
 DOMAIN = (
@@ -40,6 +37,7 @@ LIMITS = (
     "names, topics and sentence templates were never trained on.",
     "A segment is judged at its last token, so an error counts in the segment that holds it and, faintly, behind it.",
 )
+ABOUT = About("assay-pocket-segment", "1", DOMAIN, LIMITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +122,7 @@ def write_segment_card(entropy: Path, segment: Path, *, pairs: int = 1000) -> No
     )
     figures = {domain.value: segment_figures(judge, held_out_pairs(domain, pairs)) for domain in DOMAINS}
     card = {
-        "name": NAME,
-        "version": VERSION,
-        "domain": DOMAIN,
-        "limits": list(LIMITS),
+        **ABOUT.as_json(),
         "c_ent": C_ENT,
         "measured": "shares of held-out pairs ranked right, and of the errors of rejected completions whose segment is "
         "worth less than the mean of the clean segments of its completion, than each of them, than all of them, and "
@@ -137,4 +132,4 @@ def write_segment_card(entropy: Path, segment: Path, *, pairs: int = 1000) -> No
             for domain, rows in figures.items()
         },
     }
-    (segment / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_card(segment, card)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from ..domain.ports import WeighsTokens
 from ..domain.rollout import Completion
 from ..domain.text import Segment, Span
 from .sentences import sentence_spans
@@ -164,3 +165,9 @@ def _parted(run: Segment, ends: frozenset[int]) -> Iterator[Segment]:
     last = run.end - 1
     stops = [index + 1 for index in range(run.start, last) if index in ends]
     return (Segment(start, stop) for start, stop in pairwise((run.start, *stops, run.end)))
+
+
+def approximation(weigher: WeighsTokens) -> dict[str, str]:
+    """What the recipe says of entropies that are not exact; nothing of those that are."""
+    approx = weigher.entropy_approx
+    return {} if approx is None else {"entropy_approx": approx}

@@ -91,7 +91,7 @@ class SegmentScorer:
                 "entropies are needed: send them with the rollout, or give the service a segment.entropy_model",
             )
         stats = await self._weigher.weigh(
-            rollout.prompt, subject.read, window=self._options.window, deadline=deadline
+            rollout.prompt, subject.read, window=self._options.window, deadline=deadline, entropies=True
         )
         missing = len(subject.cut) - len(subject.read)
         return (*stats.entropies, *(0.0,) * missing), (stats.intake,)

@@ -1,12 +1,23 @@
 """``assayd train``: makes the models that are served."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .configuration import training
 from .cuts import CUT_HELP, cut_of
+from .train_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    FreshOption,
+    MaxPromptLengthOption,
+    OptimizerOption,
+    OutFolder,
+    SaveStepsOption,
+    SeedOption,
+    share_or_file,
+)
 from .train_value import document_frequencies, pocket_value, value
 
 app = typer.Typer(no_args_is_help=True, help="Make the models that are served.")
@@ -14,24 +25,21 @@ app.command("value")(value)
 app.command("pocket-value")(pocket_value)
 app.command("document-frequencies")(document_frequencies)
 
-Out = Annotated[Path, typer.Argument(help="Folder to write the model to.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same model.")]
-
 
 @app.command("pocket")
-def pocket(out: Out, seed: Seed = 0) -> None:
+def pocket(out: OutFolder, seed: SeedOption = 0) -> None:
     """Make the embedded critic from nothing: corpus, tokenizer, weights."""
     training("pocket").train_pocket(out, seed=seed)
 
 
 @app.command("pocket-segments")
-def pocket_segments(out: Out, seed: Seed = 0) -> None:
+def pocket_segments(out: OutFolder, seed: SeedOption = 0) -> None:
     """Make the embedded entropy model and segment model from nothing, the latter as `segment-rm` does."""
     training("pocket_segments").train_pocket_segments(out, seed=seed)
 
 
 @app.command("pocket-rewriter")
-def pocket_rewriter(out: Out, seed: Seed = 0) -> None:
+def pocket_rewriter(out: OutFolder, seed: SeedOption = 0) -> None:
     """Make the embedded rewriter from the embedded critic: copying, correcting, and the training of `rewriter`."""
     training("pocket_rewriter").train_pocket_rewriter(out, seed=seed)
 
@@ -41,8 +49,8 @@ def segment_rm(
     pairs: Annotated[
         str, typer.Argument(help="JSONL of prompt, chosen, rejected; or what `datasets` loads.")
     ],
-    out: Out,
-    base: Annotated[str, typer.Option(help="Causal model to begin with: folder or hub name.")],
+    out: OutFolder,
+    base: BaseOption,
     entropy_model: Annotated[
         str | None, typer.Option(help="Model that says where the policy was unsure; the base when absent.")
     ] = None,
@@ -56,16 +64,14 @@ def segment_rm(
         int | None, typer.Option(help="Pairs a forward pass; all when absent.")
     ] = None,
     learning_rate: float = 1e-6,
-    optimizer: Annotated[str, typer.Option(help="adamw, or muon for small models from nothing.")] = "adamw",
+    optimizer: OptimizerOption = "adamw",
     max_length: Annotated[int, typer.Option(help="Most tokens of prompt and completion.")] = 2048,
-    max_prompt_length: Annotated[int, typer.Option(help="A longer prompt loses its left part.")] = 1728,
-    dtype: Annotated[
-        str, typer.Option(help="float32, or bfloat16 to compute in mixed precision.")
-    ] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    save_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever lies in the folder.")] = False,
-    seed: Seed = 0,
+    max_prompt_length: MaxPromptLengthOption = 1728,
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = "auto",
+    save_steps: SaveStepsOption = 200,
+    fresh: FreshOption = False,
+    seed: SeedOption = 0,
 ) -> None:
     """Train a segment reward model on preference pairs (2501.02790); run it again to go on where it stopped."""
     try:
@@ -75,7 +81,7 @@ def segment_rm(
             out=out,
             entropy_model=entropy_model,
             cut=cut_of(cut),
-            held_out=_share(held_out),
+            held_out=share_or_file(held_out),
             epochs=epochs,
             batch_pairs=batch_pairs,
             micro_batch_pairs=micro_batch_pairs,
@@ -101,8 +107,8 @@ def rewriter(
             help="JSONL of question, reference, prediction, correction, error_step (null: right)."
         ),
     ],
-    out: Out,
-    base: Annotated[str, typer.Option(help="Causal model to begin with: folder or hub name.")],
+    out: OutFolder,
+    base: BaseOption,
     held_out: Annotated[
         str, typer.Option(help="Share of the rows to measure on, or a file of its own.")
     ] = "0.02",
@@ -112,19 +118,17 @@ def rewriter(
         int | None, typer.Option(help="Exercises a forward pass; all when absent.")
     ] = None,
     learning_rate: float = 2e-5,
-    optimizer: Annotated[str, typer.Option(help="adamw, or muon for small models from nothing.")] = "adamw",
+    optimizer: OptimizerOption = "adamw",
     max_length: Annotated[int, typer.Option(help="Most tokens of prompt and answer.")] = 2048,
-    dtype: Annotated[
-        str, typer.Option(help="float32, or bfloat16 to compute in mixed precision.")
-    ] = "float32",
+    dtype: DtypeOption = "float32",
     saved_dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     activation_checkpointing: Annotated[
         bool, typer.Option("--activation-checkpointing", help="Less memory for more time.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    save_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever lies in the folder.")] = False,
-    seed: Seed = 0,
+    device: DeviceOption = "auto",
+    save_steps: SaveStepsOption = 200,
+    fresh: FreshOption = False,
+    seed: SeedOption = 0,
 ) -> None:
     """Train a rewriter on corrections (RLMEC, 2401.06081); run it again to go on where it stopped."""
     try:
@@ -132,7 +136,7 @@ def rewriter(
             base=base,
             rows=rows,
             out=out,
-            held_out=_share(held_out),
+            held_out=share_or_file(held_out),
             epochs=epochs,
             batch_size=batch_size,
             micro_batch_size=micro_batch_size,
@@ -149,10 +153,3 @@ def rewriter(
         )
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-
-
-def _share(written: str) -> float | str:
-    try:
-        return float(written)
-    except ValueError:
-        return written

@@ -19,10 +19,14 @@ from ..engines import POCKET_ENTROPY
 from ..generations import Generated, generate_and_reward
 from ..settings import EngineName, EngineSettings, SequenceSettings
 from .configuration import ConfigOption, settings_of, training
+from .train_options import DeviceOption, MaxPromptLengthOption
 
 GENERATIONS = "generations.jsonl"
 TEXTS = ("completion", "response", "output", "text")
 """Where a row may hold a text whose words are counted."""
+
+HeadFolder = Annotated[Path, typer.Argument(help="Folder to write the head to.")]
+HeadSeedOption = Annotated[int, typer.Option(help="The same seed gives the same head.")]
 
 
 def value(
@@ -33,7 +37,7 @@ def value(
             "completions, and the sequence models of the settings reward them."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder to write the head to.")],
+    out: HeadFolder,
     base: Annotated[
         str, typer.Option(help="The reference policy, which is not trained: folder or hub name.")
     ],
@@ -47,7 +51,7 @@ def value(
     ] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest completion.")] = 128,
     max_value: Annotated[float, typer.Option(help="The largest reward: the head says 0 to this.")] = 1.0,
-    max_prompt_length: Annotated[int, typer.Option(help="A longer prompt loses its left part.")] = 640,
+    max_prompt_length: MaxPromptLengthOption = 640,
     held_out: Annotated[
         float, typer.Option(help="Share of the prompts kept out: half chooses the epoch, half measures it.")
     ] = 0.1,
@@ -55,8 +59,8 @@ def value(
     batch_size: int = 32,
     learning_rate: float = 1e-4,
     heads: Annotated[int, typer.Option(help="Attention heads.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same head.")] = 0,
+    device: DeviceOption = "auto",
+    seed: HeadSeedOption = 0,
     config: ConfigOption = None,
 ) -> None:
     """Train the value head of A-LoL (2305.14718) on the reference policy's own completions."""
@@ -95,11 +99,11 @@ def value(
 
 
 def pocket_value(
-    out: Annotated[Path, typer.Argument(help="Folder to write the head to.")],
+    out: HeadFolder,
     prompts: Annotated[int, typer.Option(help="Prompts to write completions at.")] = 1000,
     samples: Annotated[int, typer.Option(help="Completions a prompt.")] = 2,
     threads: Annotated[int, typer.Option(help="Threads to train with; they are a part of the result.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same head.")] = 0,
+    seed: HeadSeedOption = 0,
 ) -> None:
     """Make the embedded value head: the embedded language model writes, the embedded segment model rewards."""
     module = training("pocket_value")

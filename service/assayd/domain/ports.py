@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from .provenance import ModelRef, Recipe, Usage
 from .rollout import Completion, Message, Rollout
@@ -159,7 +159,7 @@ class SegmentScores:
 
 @dataclass(frozen=True, slots=True)
 class TokenStats:
-    """One value per completion token, in nats.
+    """One value per completion token, in nats; ``entropies`` may be empty where nobody asked for them.
 
     ``logprobs[j]`` is of token j under the distribution before it, ``entropies[j]`` of the distribution behind it.
     ``averaged`` are probabilities, the mean over each token's characters, of a model that read tokens of its own:
@@ -213,8 +213,55 @@ class ScoresSegments(Engine, Protocol):
         ...
 
 
+@runtime_checkable
+class Adaptable(Engine, Protocol):
+    """An engine with adapters (LoRA) of its model, by task."""
+
+    def adapted(self, task: str) -> Self:
+        """The same engine with the adapter of a task, itself where the task has none."""
+        ...
+
+
+@runtime_checkable
+class Tended(Engine, Protocol):
+    """An engine in a process of its own, which may die, be started again, and be sent to sleep."""
+
+    @property
+    def outage(self) -> Outage | None:
+        """Why it cannot answer now, None while it can."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        ...
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether the operator allows it to be sent to sleep."""
+        ...
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it was sent to sleep and not woken since."""
+        ...
+
+    async def sleep(self, level: int) -> None:
+        """Let go of the device's memory once what is under way has been answered; level 2 drops the weights too."""
+        ...
+
+    async def wake(self) -> None:
+        """Answer again."""
+        ...
+
+
 class WeighsTokens(Engine, Protocol):
     """An engine that says how likely each token was, and how open the choice behind it."""
+
+    @property
+    def entropy_approx(self) -> str | None:
+        """How its entropies are approximated, None where they are exact."""
+        ...
 
     async def weigh(
         self,
@@ -223,8 +270,12 @@ class WeighsTokens(Engine, Protocol):
         *,
         window: Window,
         deadline: Deadline,
+        entropies: bool = False,
     ) -> TokenStats:
-        """Log-probability and entropy of every completion token; raises like ``ScoresSegments.score``."""
+        """Log-probability of every completion token, and entropy where it is asked for, or costs nothing.
+
+        Raises like ``ScoresSegments.score``.
+        """
         ...
 
 

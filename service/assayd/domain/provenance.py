@@ -12,10 +12,19 @@ from .rollout import Rollout
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model pinned by revision: a commit, or the digest of its files."""
+    """A model pinned by revision: a commit, or the digest of its files.
+
+    ``engine`` is what computes with it, and in which numbers (``vllm bfloat16``): two engines round differently.
+    """
 
     name: str
     revision: str
+    engine: str | None = None
+
+    def identity(self) -> dict[str, str]:
+        """The model as plain JSON values."""
+        told = {"name": self.name, "revision": self.revision}
+        return told if self.engine is None else {**told, "engine": self.engine}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +86,10 @@ class Recipe:
             "method": self.method,
             "task": self.task,
             "mode": self.mode,
-            "model": asdict(self.model),
-            "other_models": {use: asdict(model) for use, model in self.other_models.items()},
-            "prompt": _plain(self.prompt),
-            "tokenizer": _plain(self.tokenizer),
+            "model": self.model.identity(),
+            "other_models": {use: model.identity() for use, model in self.other_models.items()},
+            "prompt": None if self.prompt is None else asdict(self.prompt),
+            "tokenizer": None if self.tokenizer is None else self.tokenizer.identity(),
             "options": dict(self.options),
             "service_version": self.service_version,
         }
@@ -114,10 +123,6 @@ class Recipe:
                 "value": rollout.value,
             }
         )
-
-
-def _plain(ref: ModelRef | PromptRef | None) -> dict[str, str] | None:
-    return None if ref is None else asdict(ref)
 
 
 def _digest(value: object) -> str:

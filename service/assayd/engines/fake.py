@@ -180,6 +180,8 @@ class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
     The rule is asked with the texts of the tokens. ``history`` holds the latest questions.
     """
 
+    entropy_approx: str | None = None
+
     def __init__(
         self,
         entropies: Iterable[Entropies] = (),
@@ -190,13 +192,19 @@ class TokenWeigher(_Scripted[tuple[str, ...], Sequence[float]]):
         self.history: deque[tuple[str, ...]] = deque(maxlen=_REMEMBERED)
 
     async def weigh(
-        self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        *,
+        window: Window,
+        deadline: Deadline,
+        entropies: bool = False,
     ) -> TokenStats:
         """Give the next entropies."""
         tokens = tuple(span.of(completion.text) for span in completion.alignment.token_spans)
         self.history.append(tokens)
-        entropies = tuple(self._answer(tokens, deadline))
-        return TokenStats((_LOGPROB,) * len(tokens), entropies, _intake(completion))
+        told = tuple(self._answer(tokens, deadline))
+        return TokenStats((_LOGPROB,) * len(tokens), told, _intake(completion))
 
 
 class PromptValuer(_Scripted[tuple[Message, ...], float]):

@@ -100,7 +100,7 @@ class Generator:
                 "(the name the server knows it by)"
             )
         key = None if settings.api_key is None else settings.api_key.get_secret_value()
-        ref = ModelRef(settings.model, settings.revision or UNPINNED)
+        ref = ModelRef(settings.model, settings.revision or UNPINNED, "openai")
         return cls(settings.base_url, ref, api_key=key)
 
     async def ready(self) -> bool:

@@ -1,5 +1,6 @@
 """The models that travel inside the package: small weights, CPU, no network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -62,7 +63,7 @@ class PromptValuer(transformers.PromptValuer):
 
 
 def _named(model: ModelRef, folder: Path) -> ModelRef:
-    return ModelRef(f"assay/pocket-{folder.name}", model.revision)
+    return replace(model, name=f"assay/pocket-{folder.name}")
 
 
 def _own(settings: S, folder: Path) -> S:

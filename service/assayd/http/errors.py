@@ -36,7 +36,7 @@ TITLE: Final[dict[int, str]] = {
     422: "The request does not say what to judge",
     429: "The quota is spent",
     500: "Assay has a defect",
-    503: "Assay is busy",
+    503: "Assay cannot judge this now",
     504: "There was not enough time",
 }
 

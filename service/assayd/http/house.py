@@ -12,8 +12,9 @@ from ..annotators.segment_options import Method, SegmentOptions
 from ..annotators.sequence import SequenceOptions, SequenceScorer
 from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.failure import Failure
-from ..domain.ports import Annotator
+from ..domain.ports import Annotator, Tended
 from ..domain.provenance import ModelRef
+from ..domain.readiness import Readiness
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Completion
 from ..engines.tokenizers import RawCompletion
@@ -101,7 +102,12 @@ class House(Protocol):
         """Tokens and characters brought together, or the reason why not."""
         ...
 
-    async def readiness(self) -> Mapping[str, bool]:
+    @property
+    def sleepers(self) -> Sequence[Tended]:
+        """The engines that may be sent to sleep, each once."""
+        ...
+
+    async def readiness(self) -> Readiness:
         """Each part by name, and whether it can answer."""
         ...
 

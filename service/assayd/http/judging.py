@@ -9,7 +9,7 @@ import structlog
 from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
-from ..domain.failure import Failure, FailureKind, RecipeChanged
+from ..domain.failure import Failure, FailureKind, RecipeChanged, Rejected
 from ..domain.ports import Annotation, Annotator, Deadline
 from ..domain.provenance import ModelRef, Provenance, Recipe
 from ..domain.rollout import Completion, Rollout
@@ -71,6 +71,7 @@ async def judge(
     results = await while_connected(
         request, house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline)
     )
+    _refuse_outage(results)
     structlog.contextvars.bind_contextvars(
         method=annotator.recipe.method,
         task=annotator.recipe.task,
@@ -82,6 +83,14 @@ async def judge(
         recipe_answer(annotator.recipe),
         msgspec.UNSET if moments is None else Batch(asdict(moments)),
     )
+
+
+def _refuse_outage(results: Sequence[object]) -> None:
+    """End a call of which nothing can be judged while an engine is down: it may come again as a whole."""
+    failures = [result for result in results if isinstance(result, Failure)]
+    waits_s = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
+    if results and len(waits_s) == len(results):
+        raise Rejected(FailureKind.ENGINE, failures[0].detail, retry_after_s=max(waits_s))
 
 
 def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:

@@ -6,6 +6,7 @@ from typing import Self
 from cachetools import TTLCache
 
 from ..settings import CacheSettings
+from ..telemetry import Telemetry
 
 _BYTES_PER_MB = 1_000_000
 
@@ -19,7 +20,7 @@ class MemoryStore:
         )
 
     @classmethod
-    async def open(cls, settings: CacheSettings) -> Self:
+    async def open(cls, settings: CacheSettings, _: Telemetry) -> Self:
         """A store as the settings ask for it."""
         return cls(max_mb=settings.max_mb, ttl_s=settings.ttl_s)
 

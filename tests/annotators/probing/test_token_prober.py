@@ -39,6 +39,7 @@ class Weigher:
 
     probs: list[float]
     model: ModelRef = field(default_factory=lambda: ModelRef("scripted", "1"))
+    entropy_approx: str | None = None
     asked: deque[tuple[Any, Completion, Window]] = field(default_factory=deque)
 
     async def weigh(self, prompt, completion, *, window, deadline) -> TokenStats:

@@ -89,6 +89,7 @@ def rewriter_of(
     }
     return Rewriter(
         engine,
+        engine,
         prompts,
         RewriteOptions(**options),
         method=Method(method),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from ..segment_rm.rendering import Renderer
+from ..finetuning.rendering import PromptRenderer
 from .asking import Asking, Task
 from .rows import Row
 
@@ -54,9 +54,9 @@ def make_examples(
     return Examples(kept, dropped)
 
 
-def renderer(tokenizer: PreTrainedTokenizerBase) -> Renderer:
+def renderer(tokenizer: PreTrainedTokenizerBase) -> PromptRenderer:
     """Writes prompts as the service does, whole."""
-    return Renderer(tokenizer, max_prompt_length=10**9)
+    return PromptRenderer(tokenizer, max_prompt_length=10**9)
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> list[list[int]]:

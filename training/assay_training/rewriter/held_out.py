@@ -1,9 +1,9 @@
 """Keeps rows out of the training, and measures a rewriter on them."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..finetuning.held_out import split_by
 from .correcting import Corrector
 from .rows import Row
 
@@ -24,11 +24,7 @@ class HeldOut:
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
     """Rows to train on and about ``share`` of them to measure on; rows of one question stay together."""
-    questions = sorted({row.question for row in rows})
-    count = min(len(questions), max(1, round(share * len(questions)))) if share else 0
-    kept_out = set(random.Random(seed).sample(questions, count))
-    trained = [row for row in rows if row.question not in kept_out]
-    return trained, [row for row in rows if row.question in kept_out]
+    return split_by(lambda row: row.question, rows, share, seed)
 
 
 def measure(corrector: Corrector, rows: Sequence[Row]) -> HeldOut:

@@ -1,13 +1,11 @@
 """What one training of a rewriter is: everything that decides which weights come out."""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from assayd.domain.provenance import ModelRef, PromptRef
 
-from ..segment_rm.optimizers import OptimizerName
+from ..finetuning.optimizers import OptimizerName
+from ..finetuning.plan import BasePlan, check_schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +23,11 @@ class Schedule:
     activation_checkpointing: bool
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"a batch of {self.batch_size} does not fall into micro-batches of {self.micro_batch_size}"
-            )
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"unknown dtype {self.dtype!r}: train in float32 or bfloat16")
+        check_schedule(self, batch=self.batch_size, micro_batch=self.micro_batch_size, of="exercises")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(BasePlan):
     """The base, the data (as digests), how rows are shown, and how they are trained on."""
 
     base: ModelRef
@@ -44,12 +37,3 @@ class Plan:
     schedule: Schedule
     rows_sha256: str
     held_out: float | str
-
-    def as_json(self) -> dict[str, Any]:
-        """The plan as plain JSON values."""
-        return asdict(self)
-
-    @property
-    def digest(self) -> str:
-        """What tells this training from others."""
-        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()

@@ -1,13 +1,14 @@
 """Verified corrections: a question, its reference solution, what was answered, and that answer corrected."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from assayd.annotators.rewriting.lines import split_steps
 from assayd.domain.text import refuse_surrogates
+
+from ..finetuning.jsonl import digest_of_rows, numbered_lines
 
 TEXTS = ("question", "reference", "prediction", "correction")
 SEPARATOR = "\n"
@@ -56,23 +57,12 @@ def read_rows(path: str | Path) -> list[Row]:
 
     Raises ``ValueError`` with file and line for a bad row, ``OSError`` where there is no such file.
     """
-    return [_row(line, where) for where, line in _lines(Path(path))]
+    return [_row(line, where) for where, line in numbered_lines(Path(path))]
 
 
 def digest_of(rows: Iterable[Row]) -> str:
     """``sha256:`` and the hex digest of the rows in their order."""
-    total = hashlib.sha256()
-    for row in rows:
-        total.update(json.dumps(astuple(row), ensure_ascii=False).encode() + b"\n")
-    return f"sha256:{total.hexdigest()}"
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from ((f"{path}, line {at}", line) for at, line in enumerate(file, 1) if line.strip())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error}") from error
+    return digest_of_rows(map(astuple, rows))
 
 
 def _row(line: str, where: str) -> Row:

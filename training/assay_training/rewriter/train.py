@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from ..segment_rm.card import read_card
-from ..segment_rm.models import positions_of, reference
-from ..segment_rm.optimizers import OptimizerName
+from ..finetuning.card import finished_card
+from ..finetuning.models import positions_of, reference
+from ..finetuning.optimizers import OptimizerName
 from .asking import Asking
 from .plan import Plan, Schedule
 from .rows import digest_of, read_rows
@@ -93,11 +93,7 @@ def train_rewriter(
         save_steps=save_steps,
         log_steps=log_steps,
     )
-    finished = read_card(job.out)
-    if finished is not None and resume:
-        if finished["plan"] == plan.digest:
-            return finished
-        raise ValueError(
-            f"{out} holds the model of another training: train with resume off to replace it, or elsewhere"
-        )
+    finished = finished_card(job.out, plan) if resume else None
+    if finished is not None:
+        return finished
     return run(job, resume=resume, keep_checkpoints=keep_checkpoints)

@@ -4,7 +4,6 @@ Every exercise counts the same, however long its answer is: by the token, the on
 those of whole solutions.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +12,12 @@ from datasets import Dataset, Features, Value
 from datasets import Sequence as ListOf
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from ..segment_rm.batching import LengthGroupedSampler, padded
+from ..finetuning.batching import padded
+from ..finetuning.trainer import LengthGroupedTrainer
 from .examples import Example
 
 COLUMNS = Features({"ids": ListOf(Value("int32")), "start": Value("int32")})
@@ -60,8 +58,8 @@ def answer_losses(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]
     return losses_bt.sum(1) / learned_bt.sum(1), logits_nv.argmax(-1) == labels_n
 
 
-class RewriterTrainer(SFTTrainer):
-    """Learns answers, in batches of rows of nearly one length, and prints how it goes."""
+class RewriterTrainer(LengthGroupedTrainer, SFTTrainer):
+    """Learns answers, and every exercise as much as any other."""
 
     def __init__(
         self,
@@ -71,20 +69,10 @@ class RewriterTrainer(SFTTrainer):
         arguments: SFTConfig,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        self._lengths = [len(row.ids) for row in examples]
-        super().__init__(
-            model=model,
-            args=arguments,
-            data_collator=collate,
-            train_dataset=as_dataset(examples),
-            processing_class=tokenizer,
-            optimizers=(optimizer, None),
-        )
-        self.remove_callback(PrinterCallback)
+        lengths = [len(row.ids) for row in examples]
+        super().__init__(model, tokenizer, as_dataset(examples), lengths, collate, arguments, optimizer)
         # The loss is a mean over rows: of accumulated batches it takes the mean again.
         self.model_accepts_loss_kwargs = False
-        self._started = time.monotonic()
-        self._spent_s: float | None = None
 
     def compute_loss(
         self,
@@ -98,33 +86,6 @@ class RewriterTrainer(SFTTrainer):
         self._metrics["train"]["mean_token_accuracy"].append(right_n.float().mean().item())
         return losses_b.mean()
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Print a line of progress, and keep in the checkpoints for how long was trained."""
-        if "loss" in logs:
-            logs["training_time_s"] = self.training_time_s
-        super().log(logs, start_time)
-        if "loss" in logs:
-            print(
-                f"step {self.state.global_step}/{self.state.max_steps} loss {logs['loss']:.4f} "
-                f"tokens right {logs['mean_token_accuracy']:.3f} "
-                f"rate {logs['learning_rate']:.2e} {self.training_time_s:.0f} s",
-                flush=True,
-            )
-
-    @property
-    def training_time_s(self) -> float:
-        """Seconds trained, those before a resume included as far as they were logged."""
-        if self._spent_s is None:
-            self._spent_s = max(
-                (entry.get("training_time_s", 0.0) for entry in self.state.log_history), default=0.0
-            )
-        return self._spent_s + time.monotonic() - self._started
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None of TRL's: ours is written at the end."""
-
-    def _send_telemetry(self) -> None:
-        """Nothing is sent to anyone."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGroupedSampler(self._lengths, self.args.train_batch_size, self.args.seed)
+    def figures(self, logs: dict[str, float]) -> str:
+        """How many tokens of answers are the likeliest ones."""
+        return f"tokens right {logs['mean_token_accuracy']:.3f}"

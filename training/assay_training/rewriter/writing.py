@@ -9,10 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assayd.domain.rollout import Message
 
-from ..segment_rm.batching import batches_by_length
+from ..finetuning.batching import TOKENS_AT_ONCE, batches_by_length
 from .examples import renderer
-
-TOKENS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .batching import batches_by_length, padded
-from .models import language_head
+from ..finetuning.batching import TOKENS_AT_ONCE, batches_by_length, padded
+from ..finetuning.models import language_head
 
 Row = tuple[NDArray[np.int32], int]
 """The ids of prompt and completion, and how many of them are the prompt's."""
 
-TOKENS_AT_ONCE = 16_384
 LOGITS_AT_ONCE = 16_000_000
 ROWS_A_SHARD = 4096
 

@@ -15,7 +15,7 @@ from assayd.domain.rollout import Completion, Message
 
 from .entropies import Row, weigh_rows
 from .pairs import Pair
-from .rendering import Renderer
+from .rendering import PairRenderer
 
 _Entropies = NDArray[np.float32] | None
 
@@ -32,9 +32,9 @@ class Reading:
         if min(self.max_length, self.max_prompt_length) < 1:
             raise ValueError("max_length and max_prompt_length need to be at least 1")
 
-    def renderer(self, tokenizer: PreTrainedTokenizerBase) -> Renderer:
+    def renderer(self, tokenizer: PreTrainedTokenizerBase) -> PairRenderer:
         """What renders pairs for this tokenizer."""
-        return Renderer(tokenizer, self.max_prompt_length)
+        return PairRenderer(tokenizer, self.max_prompt_length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,15 @@
 """Keeps pairs out of the training, and measures a reward model on them."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
-from .batching import batches_by_length
+from ..finetuning.batching import TOKENS_AT_ONCE, batches_by_length
+from ..finetuning.held_out import split_by
 from .examples import Example
 from .trainer import as_dataset, collate, margins
-
-TOKENS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,7 @@ class HeldOut:
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Examples to train on and about ``share`` of them to measure on; pairs of one prompt stay together."""
-    problems = sorted({example.problem for example in examples})
-    count = min(len(problems), max(1, round(share * len(problems)))) if share else 0
-    kept_out = set(random.Random(seed).sample(problems, count))
-    trained = [example for example in examples if example.problem not in kept_out]
-    return trained, [example for example in examples if example.problem in kept_out]
+    return split_by(lambda example: example.problem, examples, share, seed)
 
 
 @torch.inference_mode()

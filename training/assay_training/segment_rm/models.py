@@ -1,59 +1,15 @@
 """Loads the models of a training: the base with a scalar head on every token, and the frozen entropy model."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
-from assayd.domain.provenance import ModelRef
-
-MODEL_FILES: Final = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken"}
-
-
-def reference(name: str | Path) -> ModelRef:
-    """A model pinned as the service pins it: a folder by the digest of its files, a hub model by its commit."""
-    folder = Path(name)
-    if folder.is_dir():
-        return ModelRef(folder.resolve().name, folder_digest(folder))
-    commit = getattr(AutoConfig.from_pretrained(str(name)), "_commit_hash", None)
-    return ModelRef(str(name), commit or "unpinned")
-
-
-def positions_of(name: str | Path) -> int | None:
-    """How many tokens a model holds, None where its config does not say."""
-    config = AutoConfig.from_pretrained(str(name)).get_text_config(decoder=True)
-    found: int | None = getattr(config, "max_position_embeddings", None)
-    return found
-
-
-def folder_digest(folder: Path) -> str:
-    """``sha256:`` and the hex digest over names and contents of the model's files, as the service computes it."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.name}\n{content}\n".encode())
-    return f"sha256:{total.hexdigest()}"
-
-
-def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; raises ``ValueError`` for one that cannot pad."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(name))
-    if tokenizer.pad_token is None and tokenizer.eos_token is None:
-        raise ValueError(f"the tokenizer of {name} has neither a padding token nor an end marker: name one")
-    return tokenizer
+from ..finetuning.models import language_head, refuse_missing
 
 
 def load_reward_model(base: str | Path, *, seed: int, freeze: Sequence[str] = ()) -> PreTrainedModel:
@@ -64,9 +20,7 @@ def load_reward_model(base: str | Path, *, seed: int, freeze: Sequence[str] = ()
     """
     model, missing = _loaded(base)
     head_name, head = value_head(model)
-    strangers = [key for key in missing if not key.startswith(f"{head_name}.")]
-    if strangers:
-        raise ValueError(f"{base} lacks weights of its own architecture: {', '.join(strangers[:5])}")
+    refuse_missing(base, [key for key in missing if not key.startswith(f"{head_name}.")])
     if missing:
         # As the released code does (papers.md 2.2).
         generator = torch.Generator().manual_seed(seed)
@@ -104,12 +58,6 @@ def refuse_looking_ahead(model: PreTrainedModel, name: str) -> None:
     model.train(training)
     if not torch.allclose(values_bt[0, :3], values_bt[1, :3], atol=1e-5, rtol=1e-4):
         raise ValueError(f"{name} reads both ways: its reward of a segment would see what comes after it")
-
-
-def language_head(model: PreTrainedModel) -> nn.Module:
-    """What makes logits of the last hidden states."""
-    head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    return head
 
 
 def value_head(model: PreTrainedModel) -> tuple[str, nn.Linear]:

@@ -1,14 +1,15 @@
 """Preference pairs: two completions of one prompt, of which one is preferred."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 from assayd.domain.rollout import Message, Role
 from assayd.domain.text import refuse_surrogates
+
+from ..finetuning.jsonl import digest_of_rows, numbered_lines
 
 LINES: Final = {".jsonl", ".ndjson"}
 BUILDERS: Final = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow", ".json": "json"}
@@ -31,29 +32,16 @@ def read_pairs(source: str | Path) -> list[Pair]:
     """
     path = Path(source)
     if path.suffix in LINES and path.is_file():
-        return [_pair(_parsed(line, where), where) for where, line in _lines(path)]
+        return [_pair(_parsed(line, where), where) for where, line in numbered_lines(path)]
     rows = _loaded(source, path)
     return [_pair(row, f"{source}, row {index}") for index, row in enumerate(rows)]
 
 
 def digest_of(pairs: Iterable[Pair]) -> str:
     """``sha256:`` and the hex digest of the pairs in their order, whatever file format they came in."""
-    total = hashlib.sha256()
-    for pair in pairs:
-        turns = [[message.role, message.content] for message in pair.prompt]
-        line = json.dumps([turns, pair.chosen, pair.rejected], ensure_ascii=False)
-        total.update(line.encode() + b"\n")
-    return f"sha256:{total.hexdigest()}"
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from (
-                (f"{path}, line {number}", line) for number, line in enumerate(file, 1) if line.strip()
-            )
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error}") from error
+    return digest_of_rows(
+        [[[turn.role, turn.content] for turn in pair.prompt], pair.chosen, pair.rejected] for pair in pairs
+    )
 
 
 def _parsed(line: str, where: str) -> object:

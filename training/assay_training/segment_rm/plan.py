@@ -1,14 +1,12 @@
 """What one training is: everything that decides which weights come out."""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from assayd.domain.provenance import ModelRef
 
+from ..finetuning.optimizers import OptimizerName
+from ..finetuning.plan import BasePlan, check_schedule
 from .examples import Reading
-from .optimizers import OptimizerName
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +25,11 @@ class Schedule:
     activation_checkpointing: bool
 
     def __post_init__(self) -> None:
-        if self.batch_pairs % self.micro_batch_pairs:
-            raise ValueError(
-                f"a batch of {self.batch_pairs} pairs does not fall into micro-batches of {self.micro_batch_pairs}"
-            )
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"unknown dtype {self.dtype!r}: train in float32 or bfloat16")
+        check_schedule(self, batch=self.batch_pairs, micro_batch=self.micro_batch_pairs, of="pairs")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(BasePlan):
     """The models, the data (as digests), and how they are read and trained on."""
 
     base: ModelRef
@@ -45,12 +38,3 @@ class Plan:
     schedule: Schedule
     pairs_sha256: str
     held_out: float | str
-
-    def as_json(self) -> dict[str, Any]:
-        """The plan as plain JSON values."""
-        return asdict(self)
-
-    @property
-    def digest(self) -> str:
-        """What tells this training from others."""
-        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()

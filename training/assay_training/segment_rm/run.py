@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -11,52 +10,38 @@ from torch import nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.reward_config import RewardConfig
 
-from .card import CARD, card_of, write_card
-from .checkpoints import Checkpoints
+from ..finetuning.card import write_card
+from ..finetuning.checkpoints import Checkpoints
+from ..finetuning.devices import DTYPES
+from ..finetuning.job import BaseJob
+from ..finetuning.models import load_tokenizer
+from ..finetuning.optimizers import make_optimizer
+from .card import card_of
 from .examples import Example, Examples, Weigher, make_examples
 from .held_out import HeldOut, measure, split
-from .models import load_entropy_model, load_reward_model, load_tokenizer
-from .optimizers import make_optimizer
+from .models import load_entropy_model, load_reward_model, value_head
 from .pairs import Pair
 from .plan import Plan
 from .trainer import SegmentRewardTrainer
 
-DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LOWEST_RATE_SHARE: Final = 0.1
-LARGEST_GRADIENT: Final = 1.0
+ENTROPIES: Final = "entropies"
+"""The folder among the checkpoints that keeps what was weighed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A plan with its data, where its models lie, and what does not change the weights."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(BaseJob):
+    """A plan with its data, and where its entropy model lies."""
 
     plan: Plan
-    base: str
     entropy_model: str | None
     pairs: Sequence[Pair]
     held_out: Sequence[Pair]
-    out: Path
-    device: str
-    saved_dtype: str
-    save_steps: int
-    log_steps: int
-
-    def __post_init__(self) -> None:
-        if self.saved_dtype not in DTYPES:
-            raise ValueError(f"unknown dtype {self.saved_dtype!r}: save in {', '.join(DTYPES)}")
-
-    @property
-    def torch_device(self) -> torch.device:
-        """``auto`` is CUDA where torch sees one."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
 
 
 def run(job: Job, *, resume: bool, keep_checkpoints: bool) -> dict[str, Any]:
     """Weigh, cut, train, save, measure what was saved; the card is written last and returned."""
-    (job.out / CARD).unlink(missing_ok=True)
-    checkpoints = Checkpoints.open(job.out, job.plan, resume=resume)
+    checkpoints = job.begin(job.plan, resume=resume)
     tokenizer = load_tokenizer(job.base)
     made, own = _examples(job, tokenizer, checkpoints)
     share = job.plan.held_out
@@ -71,7 +56,7 @@ def run(job: Job, *, resume: bool, keep_checkpoints: bool) -> dict[str, Any]:
     )
     trainer = _trainer(job, tokenizer, trained_on, checkpoints)
     trainer.train(resume_from_checkpoint=checkpoints.last())
-    _save(job, trainer.model, tokenizer)
+    job.save(trainer.model, tokenizer)
     held_out = _measured_as_saved(job, measured_on)
     card = card_of(
         job.plan,
@@ -95,7 +80,7 @@ def _examples(
         weigher = Weigher(
             load_entropy_model(job.entropy_model, job.torch_device, DTYPES[job.plan.schedule.dtype]),
             load_tokenizer(job.entropy_model),
-            checkpoints.entropies / "pairs",
+            checkpoints.path / ENTROPIES / "pairs",
         )
         if weigher.tokenizer.get_vocab() != tokenizer.get_vocab():
             raise ValueError(
@@ -104,51 +89,25 @@ def _examples(
     made = make_examples(job.pairs, tokenizer, job.plan.reading, weigher)
     if not job.held_out:
         return made, Examples([], Counter())
-    aside = weigher and replace(weigher, cache=checkpoints.entropies / "held_out")
+    aside = weigher and replace(weigher, cache=checkpoints.path / ENTROPIES / "held_out")
     return made, make_examples(job.held_out, tokenizer, job.plan.reading, aside)
 
 
 def _trainer(
     job: Job, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], checkpoints: Checkpoints
 ) -> SegmentRewardTrainer:
-    schedule, device = job.plan.schedule, job.torch_device
+    schedule = job.plan.schedule
     model = load_reward_model(job.base, seed=schedule.seed, freeze=schedule.freeze)
-    nn.Module.to(model, device)
+    nn.Module.to(model, job.torch_device)
     arguments = RewardConfig(
-        output_dir=str(checkpoints.path),
-        num_train_epochs=schedule.epochs,
-        per_device_train_batch_size=schedule.micro_batch_pairs,
-        gradient_accumulation_steps=schedule.batch_pairs // schedule.micro_batch_pairs,
-        learning_rate=schedule.learning_rate,
+        **job.arguments(
+            schedule, checkpoints, batch=schedule.batch_pairs, micro_batch=schedule.micro_batch_pairs
+        ),
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": LOWEST_RATE_SHARE},
-        warmup_steps=schedule.warmup,
-        max_grad_norm=LARGEST_GRADIENT,
-        bf16=schedule.dtype == "bfloat16",
-        use_cpu=device.type == "cpu",
-        activation_checkpointing=schedule.activation_checkpointing,
-        seed=schedule.seed,
-        save_steps=job.save_steps,
-        save_total_limit=2,
-        logging_steps=job.log_steps,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        max_length=None,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device.type != "cpu",
     )
-    optimizer = make_optimizer(model, schedule.optimizer, schedule.learning_rate)
+    optimizer = make_optimizer(model, value_head(model)[1], schedule.optimizer, schedule.learning_rate)
     return SegmentRewardTrainer(model, tokenizer, examples, arguments, optimizer)
-
-
-def _save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    nn.Module.to(model, DTYPES[job.saved_dtype])
-    model.config.dtype = DTYPES[job.saved_dtype]
-    model.save_pretrained(str(job.out))
-    tokenizer.save_pretrained(str(job.out))
-    for path in job.out.glob("*.safetensors"):
-        path.chmod(0o644)  # written for its owner only
 
 
 def _measured_as_saved(job: Job, examples: Sequence[Example]) -> HeldOut:

@@ -8,10 +8,10 @@ import torch
 
 from assayd.annotators.cutting import Cut
 
-from .card import read_card
+from ..finetuning.card import finished_card
+from ..finetuning.models import positions_of, reference
+from ..finetuning.optimizers import OptimizerName
 from .examples import Reading
-from .models import positions_of, reference
-from .optimizers import OptimizerName
 from .pairs import digest_of, read_pairs
 from .plan import Plan, Schedule
 from .run import Job, run
@@ -100,11 +100,7 @@ def train_segment_rm(
         save_steps=save_steps,
         log_steps=log_steps,
     )
-    finished = read_card(job.out)
-    if finished is not None and resume:
-        if finished["plan"] == plan.digest:
-            return finished
-        raise ValueError(
-            f"{out} holds the model of another training: train with resume off to replace it, or elsewhere"
-        )
+    finished = finished_card(job.out, plan) if resume else None
+    if finished is not None:
+        return finished
     return run(job, resume=resume, keep_checkpoints=keep_checkpoints)

@@ -1,6 +1,5 @@
 """TRL's reward trainer, with the Bradley-Terry loss over the mean reward of segments (papers.md 2.2)."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,12 @@ from datasets import Dataset, Features, Value
 from datasets import Sequence as ListOf
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_callback import PrinterCallback
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from .batching import LengthGroupedSampler, padded
+from ..finetuning.batching import padded
+from ..finetuning.trainer import LengthGroupedTrainer
 from .examples import Example
 
 COLUMNS = Features(
@@ -61,8 +59,8 @@ def bradley_terry(margins_b: Tensor) -> Tensor:
     return -functional.logsigmoid(margins_b).mean()
 
 
-class SegmentRewardTrainer(RewardTrainer):
-    """Reads rewards at the ends of segments, in batches of rows of nearly one length."""
+class SegmentRewardTrainer(LengthGroupedTrainer, RewardTrainer):
+    """Reads rewards at the ends of segments."""
 
     def __init__(
         self,
@@ -72,18 +70,8 @@ class SegmentRewardTrainer(RewardTrainer):
         arguments: RewardConfig,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        self._lengths = [max(len(row.chosen.ids), len(row.rejected.ids)) for row in examples]
-        super().__init__(
-            model=model,
-            args=arguments,
-            data_collator=collate,
-            train_dataset=as_dataset(examples),
-            processing_class=tokenizer,
-            optimizers=(optimizer, None),
-        )
-        self.remove_callback(PrinterCallback)
-        self._started = time.monotonic()
-        self._spent_s: float | None = None
+        lengths = [max(len(row.chosen.ids), len(row.rejected.ids)) for row in examples]
+        super().__init__(model, tokenizer, as_dataset(examples), lengths, collate, arguments, optimizer)
 
     def compute_loss(
         self,
@@ -99,33 +87,6 @@ class SegmentRewardTrainer(RewardTrainer):
         self._metrics["train"]["margin"].append(seen_b.mean().item())
         return bradley_terry(margins_b)
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Print a line of progress, and keep in the checkpoints for how long was trained."""
-        if "loss" in logs:
-            logs["training_time_s"] = self.training_time_s
-        super().log(logs, start_time)
-        if "loss" in logs:
-            print(
-                f"step {self.state.global_step}/{self.state.max_steps} loss {logs['loss']:.4f} "
-                f"accuracy {logs['accuracy']:.3f} margin {logs['margin']:.3f} "
-                f"rate {logs['learning_rate']:.2e} {self.training_time_s:.0f} s",
-                flush=True,
-            )
-
-    @property
-    def training_time_s(self) -> float:
-        """Seconds trained, those before a resume included as far as they were logged."""
-        if self._spent_s is None:
-            self._spent_s = max(
-                (entry.get("training_time_s", 0.0) for entry in self.state.log_history), default=0.0
-            )
-        return self._spent_s + time.monotonic() - self._started
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None of TRL's: ours is written at the end."""
-
-    def _send_telemetry(self) -> None:
-        """Nothing is sent to anyone."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGroupedSampler(self._lengths, self.args.train_batch_size, self.args.seed)
+    def figures(self, logs: dict[str, float]) -> str:
+        """How many pairs are ranked right, and the mean margin."""
+        return f"accuracy {logs['accuracy']:.3f} margin {logs['margin']:.3f}"

@@ -1,15 +1,16 @@
 """What a value head is trained on: prompts, and the rewards of what the reference policy itself wrote at them."""
 
-import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from assayd.domain.rollout import Message, Role
 from assayd.domain.text import refuse_surrogates
+
+from ..finetuning.jsonl import digest_of_rows, numbered_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ def read_rows(path: str | Path) -> list[Row]:
 
     Raises ``ValueError`` with file and line for a bad row, ``OSError`` where there is no such file.
     """
-    rows = [_row(line, where) for where, line in _lines(Path(path))]
+    rows = [_row(line, where) for where, line in numbered_lines(Path(path))]
     if not rows:
         raise ValueError(f"{path} has no rows")
     if len({row.reward is None for row in rows}) > 1:
@@ -35,11 +36,7 @@ def read_rows(path: str | Path) -> list[Row]:
 
 def digest_of(rows: Iterable[Row]) -> str:
     """``sha256:`` and the hex digest of the rows in their order."""
-    total = hashlib.sha256()
-    for row in rows:
-        turns = [[turn.role, turn.content] for turn in row.prompt]
-        total.update(json.dumps([turns, row.reward], ensure_ascii=False).encode() + b"\n")
-    return f"sha256:{total.hexdigest()}"
+    return digest_of_rows([[[turn.role, turn.content] for turn in row.prompt], row.reward] for row in rows)
 
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row], list[Row]]:
@@ -62,14 +59,6 @@ def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list
         [row for row in rows if row.prompt in choosing],
         [row for row in rows if row.prompt in measuring],
     )
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from ((f"{path}, line {at}", line) for at, line in enumerate(file, 1) if line.strip())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error}") from error
 
 
 def _row(line: str, where: str) -> Row:

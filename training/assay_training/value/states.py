@@ -9,10 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assayd.domain.rollout import Message
 
-from ..segment_rm.batching import batches_by_length, padded
-from ..segment_rm.rendering import Renderer
-
-TOKENS_AT_ONCE = 16_384
+from ..finetuning.batching import TOKENS_AT_ONCE, batches_by_length, padded
+from ..finetuning.rendering import PromptRenderer
 
 
 class States:
@@ -27,7 +25,7 @@ class States:
         cache_bytes: float,
     ) -> None:
         self._model = model.train(mode=False)
-        self._renderer = Renderer(tokenizer, max_prompt_length)
+        self._renderer = PromptRenderer(tokenizer, max_prompt_length)
         self._cache_bytes = cache_bytes
         self._ids: dict[tuple[Message, ...], list[int]] = {}
         self._known: dict[tuple[Message, ...], Tensor] = {}

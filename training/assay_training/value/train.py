@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ..rewriter.models import load_language_model
-from ..segment_rm.card import CARD, write_card
-from ..segment_rm.models import load_tokenizer, reference
+from ..finetuning.card import CARD, versions_of, write_card
+from ..finetuning.devices import device_of
+from ..finetuning.models import load_language_model, load_tokenizer, reference
 from .fit import Schedule, fit, measure
 from .rows import Row, digest_of, split
 from .states import States
@@ -58,8 +57,7 @@ def train_value(
     out.mkdir(parents=True, exist_ok=True)
     (out / CARD).unlink(missing_ok=True)
     model = load_language_model(base)
-    chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-    nn.Module.to(model, torch.device(chosen))
+    nn.Module.to(model, device_of(device))
     states = States(
         model, load_tokenizer(base), max_prompt_length=max_prompt_length, cache_bytes=CACHE_GB * 2**30
     )
@@ -82,7 +80,7 @@ def train_value(
         {
             "format": FORMAT,
             **(about or {}),
-            "base": asdict(reference(base)),
+            "base": reference(base).identity(),
             "max_value": max_value,
             "heads": heads,
             "max_prompt_length": max_prompt_length,
@@ -97,7 +95,7 @@ def train_value(
             "held_out": {**asdict(figures), "share": held_out},
             "training": {**asdict(schedule), "best_epoch": fitted.epoch, "errors": list(fitted.errors)},
             "training_time_s": round(time.monotonic() - started, 1),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": versions_of(PACKAGES),
         },
     )
 

@@ -21,16 +21,17 @@ class RewritePrompts:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks a model by settled options."""
+    """Asks by settled options: ``locator`` for the step, ``engine`` for the rest; often they are one model."""
 
     engine: Generates
+    locator: Generates
     prompts: RewritePrompts
     options: Settled
 
     async def locate(self, prompt: Prompt, rollout: Rollout, deadline: Deadline) -> Generation:
         """Ask for the first wrong step; greedily, whatever the temperature of the rewrites."""
         sampling = Sampling(self.options.locate_max_tokens)
-        return await self.engine.generate(self._messages(prompt, rollout), sampling, deadline=deadline)
+        return await self.locator.generate(self._messages(prompt, rollout), sampling, deadline=deadline)
 
     async def rewrites(self, rollout: Rollout, start: Start, deadline: Deadline) -> list[Generation]:
         """What the model writes behind the kept prefix; when one answer fails, the others are called off."""

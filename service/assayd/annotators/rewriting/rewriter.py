@@ -9,7 +9,7 @@ from dataclasses import asdict
 from ...domain.annotation import TokenAnnotation
 from ...domain.failure import AnnotationFailed, FailureKind, Rejected
 from ...domain.ports import Annotator, Deadline, FinishReason, Generates, Generation
-from ...domain.provenance import Recipe, Usage
+from ...domain.provenance import ModelRef, Recipe, Usage
 from ...domain.rewriting import Checks, ProbeAnnotation, RewriteAnnotation, Tokenizes
 from ...domain.rollout import Rollout
 from ..options import Mode
@@ -37,6 +37,7 @@ class Rewriter:
     def __init__(
         self,
         engine: Generates,
+        locator: Generates,
         prompts: RewritePrompts,
         options: RewriteOptions,
         *,
@@ -52,7 +53,7 @@ class Rewriter:
         settled = settle(options, method, mode, locate=prompts.locate, fix=prompts.fix)
         _refuse_missing(settled, method, prompts, critic=critic, prober=prober, tokenizer=tokenizer)
         self._options, self._mode = settled, mode
-        self._asker = Asker(engine, prompts, settled)
+        self._asker = Asker(engine, locator, prompts, settled)
         self._examiner = Examiner(tokenizer, checker, settled.verify)
         self._critic = critic if method is Method.CRITIQUE else None
         self._row_writer = RowWriter(settled, mode, row_prompts or prompts, prober, tokenizer)
@@ -64,7 +65,7 @@ class Rewriter:
             options=self._recorded(row_prompts or prompts),
             service_version=service_version,
             tokenizer=tokenizer.model,
-            other_models={} if self._critic is None else {"critic": self._critic.recipe.model},
+            other_models=self._others(engine.model),
             cacheable=self._asker.sampling(0).reproducible,
         )
 
@@ -167,6 +168,13 @@ class Rewriter:
             reply=candidate.reply,
             critique=start.said if by_critic else "",
         )
+
+    def _others(self, model: ModelRef) -> dict[str, ModelRef]:
+        """The models that answer beside the one that writes."""
+        if self._critic is not None:
+            return {"critic": self._critic.recipe.model}
+        locator = self._asker.locator.model
+        return {} if locator == model else {"locate": locator}
 
     def _recorded(self, row_prompts: RewritePrompts) -> dict[str, object]:
         """The options and, beside them, all else that the answer depends on."""

@@ -129,7 +129,9 @@ class ModelReward:
         if how.needs_entropies:
             if self.hosted.weigher is None:
                 raise ValueError("a reward model that is cut by entropy was opened without a model for it")
-            stats = await self.hosted.weigher.weigh(prompt, completion, window=self.window, deadline=deadline)
+            stats = await self.hosted.weigher.weigh(
+                prompt, completion, window=self.window, deadline=deadline, entropies=True
+            )
             entropies, weighed = stats.entropies, (stats.intake,)
         segments = cut(completion, entropies, how)
         if not segments:

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from typing import Any, Final, NoReturn, TypeVar
 
 from ...domain.failure import FailureKind, Rejected
-from ...domain.ports import Sampling
+from ...domain.ports import Sampling, WeighsTokens
+from ..cutting import approximation
 from ..prompting import Prompt
 from .components import (
     Component,
@@ -51,7 +52,7 @@ def _component(asked: ComponentOptions, place: int, options: SequenceOptions, to
             return _hosted(asked, place, options, tools)
         case Kind.TFIDF_DIVERSITY:
             table = tools.frequencies
-            return _made(asked, Diversity(table), {"frequencies": asdict(table.ref)})
+            return _made(asked, Diversity(table), {"frequencies": table.ref.identity()})
         case Kind.LENGTH:
             target = asked.length_target or LENGTH_TARGET
             return _made(asked, Length(target), {"length_target": target})
@@ -69,7 +70,7 @@ def _hosted(asked: ComponentOptions, place: int, options: SequenceOptions, tools
     ref = hosted.engine.model
     whole = {"pair": hosted.label} if hosted.pair else {"end": True}
     read = whole if hosted.cut is None else {"cut": asdict(hosted.cut)}
-    weigher = {} if hosted.weigher is None else {"entropy_model": asdict(hosted.weigher.model)}
+    weigher = {} if hosted.weigher is None else _weighing(hosted.weigher)
     return Component(
         name=asked.name,
         kind=Kind.MODEL,
@@ -77,7 +78,7 @@ def _hosted(asked: ComponentOptions, place: int, options: SequenceOptions, tools
         weight=asked.weight,
         activation=asked.activation or hosted.activation,
         record={
-            "model": asdict(ref),
+            "model": ref.identity(),
             "read": read,
             "center": hosted.center,
             "scale": hosted.scale,
@@ -85,6 +86,10 @@ def _hosted(asked: ComponentOptions, place: int, options: SequenceOptions, tools
         },
         model=ref,
     )
+
+
+def _weighing(weigher: WeighsTokens) -> dict[str, Any]:
+    return {"entropy_model": weigher.model.identity(), **approximation(weigher)}
 
 
 def _made(
@@ -121,7 +126,7 @@ def _questioned(asked: ComponentOptions, place: int, tools: Tools) -> Component:
     asking = (
         {"question": asked.question} if asked.kind is Kind.JUDGE else {"criteria": _plain(asked.criteria)}
     )
-    record = {**asking, **told, "prompt": asdict(prompt.ref), "critic": asdict(tools.critic.model)}
+    record = {**asking, **told, "prompt": asdict(prompt.ref), "critic": tools.critic.model.identity()}
     reproducible = not isinstance(way, ByVotes) or all(one.reproducible for one in way.samplings)
     return _made(asked, source, record, reproducible=reproducible)
 

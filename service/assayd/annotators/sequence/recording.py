@@ -21,10 +21,10 @@ def reward_identity(components: Sequence[Mapping[str, Any]]) -> list[dict[str, A
 
 
 def _pinned(value: Any) -> Any:
-    """``value`` without the names of models, which are paths where they lie in folders: revisions say which ones."""
+    """``value`` without the names of models, which are paths where they lie in folders, and without their engines."""
     if not isinstance(value, Mapping):
         return value
-    if value.keys() == {"name", "revision"}:
+    if {"name", "revision"} <= value.keys() <= {"name", "revision", "engine"}:
         return value["revision"]
     return {key: _pinned(inner) for key, inner in value.items()}
 

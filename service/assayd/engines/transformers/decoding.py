@@ -90,7 +90,7 @@ class Decoder:
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_ids: frozenset[int]
     ) -> None:
-        self._model = model
+        self.model = model
         self._tokenizer = tokenizer
         self._end_ids = end_ids
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
@@ -121,7 +121,7 @@ class Decoder:
             job.item.begin()
         ids_bt = self._left_padded([job.item.prompt_ids for job in jobs], columns)
         mask_bt = self._left_padded([[1] * len(job.item.prompt_ids) for job in jobs], columns)
-        batch = _Batch(jobs, ids_bt[:, -1], mask_bt, new_cache(self._model.config))
+        batch = _Batch(jobs, ids_bt[:, -1], mask_bt, new_cache(self.model.config))
         self._write(batch, self._forward(batch, ids_bt, (mask_bt.cumsum(-1) - 1).clamp(min=0)))
         return batch
 
@@ -169,14 +169,14 @@ class Decoder:
             [part.jobs[row] for part, rows in chosen for row in rows],
             torch.cat([part.last_b[rows] for part, rows in chosen]),
             torch.cat([_right_aligned(part.mask_bt[rows], columns) for part, rows in chosen]),
-            stack([(part.cache, rows) for part, rows in chosen], columns, self._model.config),
+            stack([(part.cache, rows) for part, rows in chosen], columns, self.model.config),
         )
 
     def _forward(self, batch: _Batch, ids_bt: Tensor, position_ids_bt: Tensor) -> Tensor:
         """The logits of the token that comes next, ``[rows, vocabulary]``, float32."""
         self.passes, self.rows = self.passes + 1, self.rows + len(batch.jobs)
         optional = {"position_ids": position_ids_bt, "logits_to_keep": 1}
-        outputs = self._model(
+        outputs = self.model(
             input_ids=ids_bt,
             attention_mask=batch.mask_bt,
             past_key_values=batch.cache,
@@ -232,7 +232,7 @@ class Decoder:
 
     def _left_padded(self, rows: Sequence[Sequence[int]], columns: int) -> Tensor:
         return torch.tensor(
-            [[0] * (columns - len(row)) + list(row) for row in rows], device=self._model.device
+            [[0] * (columns - len(row)) + list(row) for row in rows], device=self.model.device
         )
 
 

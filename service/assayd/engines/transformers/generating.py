@@ -30,7 +30,8 @@ class Generator:
     ) -> None:
         self.model: ModelRef = loaded.ref
         self.card = card
-        self._tokenizer = loaded.tokenizer
+        # Held, so that another use of the same weights finds them.
+        self._loaded = loaded
         self._context = loaded.context(max_model_len)
         self._vocabulary = loaded.vocabulary
         self._known_openings: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
@@ -85,7 +86,7 @@ class Generator:
             raise AnnotationFailed(
                 FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
             )
-        prompt_ids = await asyncio.to_thread(encode, self._tokenizer, messages)
+        prompt_ids = await asyncio.to_thread(encode, self._loaded.tokenizer, messages)
         size = len(prompt_ids) + sampling.max_tokens
         if self._context is not None and size > self._context:
             raise AnnotationFailed(
@@ -108,7 +109,7 @@ class Generator:
 
     def _openings(self, words: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         if words not in self._known_openings:
-            self._known_openings[words] = openings(self._tokenizer.get_vocab(), words)
+            self._known_openings[words] = openings(self._loaded.tokenizer.get_vocab(), words)
         return self._known_openings[words]
 
 

@@ -1,9 +1,11 @@
 """Loads a model and its tokenizer from the hub or a folder, and says exactly which ones they are."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final, TypeAlias, cast
+from weakref import WeakValueDictionary
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -19,10 +21,13 @@ DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16"
 Build: TypeAlias = Callable[[str, str | None, torch.dtype], PreTrainedModel]
 """Makes the model of a name, a revision and a dtype."""
 
+_loaded: WeakValueDictionary[tuple[Hashable, ...], "Loaded"] = WeakValueDictionary()
+_one_at_a_time = Lock()
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Loaded:
-    """A model, its tokenizer, and its pin."""
+    """A model, its tokenizer, and its pin. Those who use it may share it: nobody changes it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -54,8 +59,8 @@ def causal(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedMod
 def load(settings: EngineSettings, build: Build = causal) -> Loaded:
     """Load ``settings.model`` as ``build`` does; code that comes with a model is never run.
 
-    The revision of a hub model is its commit, that of a folder the digest of its files. Raises ``ValueError``
-    with what to do about it.
+    What is loaded already, for another use of the same weights, is not loaded again. The revision of a hub model is
+    its commit, that of a folder the digest of its files. Raises ``ValueError`` with what to do about it.
     """
     if settings.model is None:
         raise ValueError("the transformers engine needs a model: set `model` to a hub name or a local folder")
@@ -63,8 +68,18 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
     name, device = settings.model, _device(settings.device)
     own = folder_digest(name, settings.revision)
     dtype = _dtype(settings.dtype, device)
-    # The revision of a folder is a digest, which the hub client does not know.
-    revision = None if own else settings.revision
+    with _one_at_a_time:
+        key = (name, own or settings.revision, dtype, device, build)
+        loaded = _loaded.get(key)
+        if loaded is None:
+            # The revision of a folder is a digest, which the hub client does not know.
+            loaded = _loaded[key] = _load(name, own, None if own else settings.revision, dtype, device, build)
+        return loaded
+
+
+def _load(
+    name: str, own: str | None, revision: str | None, dtype: torch.dtype, device: torch.device, build: Build
+) -> Loaded:
     # Standard error is for the service's log.
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -75,9 +90,11 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
             f"cannot load the model {name!r}: {error}\nIs it a folder with config.json, tokenizer and weights, "
             "or the name of a hub model that this machine can download or has in its cache?"
         ) from error
+    numbers = str(dtype).removeprefix("torch.")
     pin = own or getattr(model.config, "_commit_hash", None) or revision or "unpinned"
+    ref = ModelRef(name, pin, f"transformers {numbers}")
     # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
-    return Loaded(torch.nn.Module.to(model, device), tokenizer, ModelRef(name, pin))
+    return Loaded(torch.nn.Module.to(model, device), tokenizer, ref)
 
 
 def leave_a_core_to_the_callers() -> None:

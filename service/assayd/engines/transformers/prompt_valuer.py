@@ -40,7 +40,7 @@ class PromptValuer:
                 f"{loaded.ref.name} is at {loaded.ref.revision}, another model: train a head on it with `assayd train "
                 "value`, or name the base it was trained on as sequence.value_base"
             )
-        self.model = ModelRef(str(folder), digest(folder))
+        self.model = ModelRef(str(folder), digest(folder), loaded.ref.engine)
         self.backbone = Backbone(cast(PreTrainedModel, loaded.model.base_model), loaded.ref.name)
         width = loaded.model.config.get_text_config(decoder=True).hidden_size
         self._head: ValueHead = load_value_head(folder, width).to(loaded.model.device)

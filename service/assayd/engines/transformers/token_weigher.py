@@ -38,8 +38,12 @@ class TokenWeigher:
     Logits are made of a few places at a time (``entropies.weigh``), so the vocabulary bounds no batch.
     """
 
+    entropy_approx: str | None = None
+
     def __init__(self, loaded: Loaded, *, max_model_len: int | None = None) -> None:
         self.model: ModelRef = loaded.ref
+        # Held, so that another use of the same weights finds them.
+        self._loaded = loaded
         name, model = loaded.ref.name, loaded.model
         self.backbone = Backbone(cast(PreTrainedModel, model.base_model), name)
         self._head = LogitsHead.of(model)
@@ -64,7 +68,13 @@ class TokenWeigher:
         await self._reader.close()
 
     async def weigh(
-        self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        *,
+        window: Window,
+        deadline: Deadline,
+        entropies: bool = False,
     ) -> TokenStats:
         """Weigh a completion in one forward pass, in a batch with whatever else is waiting.
 
@@ -76,8 +86,8 @@ class TokenWeigher:
             empty = (0.0,) * len(completion)
             return TokenStats(empty, empty, reading.intake)
         stretch = _Stretch(reading.ids, reading.start)
-        logprobs, entropies = await self._reader.submit(stretch, deadline=deadline)
-        return token_stats(reading, completion, logprobs, entropies)
+        logprobs, opened = await self._reader.submit(stretch, deadline=deadline)
+        return token_stats(reading, completion, logprobs, opened)
 
     def _read(self, stretches: Sequence[_Stretch]) -> list[_Weights | None]:
         hidden_btd = self.backbone([stretch.ids for stretch in stretches])

@@ -9,8 +9,9 @@ from .host import Host
 class Hosted:
     """A model on an engine."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, may_sleep: bool) -> None:
         self._host = host
+        self.may_sleep = may_sleep
 
     @property
     def outage(self) -> Outage | None:
@@ -26,6 +27,11 @@ class Hosted:
     def registry(self) -> CollectorRegistry | None:
         """The engine's own metrics."""
         return self._host.registry
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it was sent to sleep and not woken since."""
+        return self._host.asleep
 
     async def ready(self) -> bool:
         """Whether the engine runs and is awake."""

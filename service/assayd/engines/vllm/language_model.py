@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -42,10 +43,12 @@ class LanguageModel(Hosted):
         text: TextSide,
         card: Mapping[str, Any] | None,
         adapters: Mapping[str, str],
+        *,
+        may_sleep: bool,
         adapter: LoRARequest | None = None,
         model: ModelRef | None = None,
     ) -> None:
-        super().__init__(host)
+        super().__init__(host, may_sleep=may_sleep)
         self.model = model or text.model
         self.card = card
         self._text = text
@@ -64,7 +67,7 @@ class LanguageModel(Hosted):
         except BaseException:
             await host.close()
             raise
-        return cls(host, text, card, settings.vllm.adapters)
+        return cls(host, text, card, settings.vllm.adapters, may_sleep=settings.vllm.sleep_mode)
 
     def adapted(self, task: str) -> Self:
         """The same engine with the LoRA adapter of a task, itself where the task has none."""
@@ -72,9 +75,15 @@ class LanguageModel(Hosted):
             return self
         folder = self._adapters[task]
         number = sorted(self._adapters).index(task) + 1
-        model = ModelRef(f"{self._text.model.name}+{folder}", f"{self.model.revision}+{digest(Path(folder))}")
+        model = replace(
+            self.model,
+            name=f"{self.model.name}+{folder}",
+            revision=f"{self.model.revision}+{digest(Path(folder))}",
+        )
         adapter = LoRARequest(task, number, folder)
-        return type(self)(self._host, self._text, self.card, {}, adapter, model)
+        return type(self)(
+            self._host, self._text, self.card, {}, may_sleep=False, adapter=adapter, model=model
+        )
 
     @property
     def entropy_approx(self) -> str | None:
@@ -113,14 +122,20 @@ class LanguageModel(Hosted):
         return Choice(shares, Usage(1, len(ids), 1))
 
     async def weigh(
-        self, prompt: tuple[Message, ...], completion: Completion, *, window: Window, deadline: Deadline
+        self,
+        prompt: tuple[Message, ...],
+        completion: Completion,
+        *,
+        window: Window,
+        deadline: Deadline,
+        entropies: bool = False,
     ) -> TokenStats:
         """Weigh a completion by what the engine says of a prompt; for entropies see ``entropy_approx``."""
         reading = await asyncio.to_thread(self._text.renderer.render, prompt, completion, window)
         if reading.start == len(reading.ids):
             empty = (0.0,) * len(completion)
             return TokenStats(empty, empty, reading.intake)
-        top = TOP if self.entropy_approx else self._text.vocabulary
+        top = (TOP if self.entropy_approx else self._text.vocabulary) if entropies else 0
         params = SamplingParams(
             max_tokens=1,
             temperature=0.0,
@@ -131,12 +146,18 @@ class LanguageModel(Hosted):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         told = await self._host.ask(list(reading.ids), params, deadline=deadline, adapter=self._adapter)
-        logprobs, entropies = _weights(
-            told.prompt_logprobs, told.outputs[0].logprobs, reading.start, self._text.vocabulary
-        )
-        if not all(map(math.isfinite, (*logprobs, *entropies))):
+        weighed = told.prompt_logprobs
+        places = range(reading.start, len(weighed))
+        # vLLM names the id itself first, then the likeliest.
+        logprobs = [weighed.logprobs[weighed.start_indices[place]] for place in places]
+        opened = [0.0] * len(logprobs)
+        if entropies:
+            opened = [_entropy(weighed, place, self._text.vocabulary) for place in places[1:]]
+            opened.append(_entropy(told.outputs[0].logprobs, 0, self._text.vocabulary))
+        if not all(map(math.isfinite, (*logprobs, *opened))):
             raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
-        return token_stats(reading, completion, logprobs, entropies)
+        stats = token_stats(reading, completion, logprobs, opened)
+        return stats if entropies else replace(stats, entropies=())
 
     async def _encoded(self, messages: tuple[Message, ...], max_tokens: int) -> list[int]:
         text = self._text
@@ -182,16 +203,6 @@ def _params(sampling: Sampling) -> SamplingParams:
         structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
-
-
-def _weights(
-    prompt: FlatLogprobs, reply: FlatLogprobs, start: int, vocabulary: int
-) -> tuple[list[float], list[float]]:
-    """A log-probability and an entropy per id from ``start`` on; vLLM names the id itself first, then the likeliest."""
-    places = range(start, len(prompt))
-    logprobs = [prompt.logprobs[prompt.start_indices[place]] for place in places]
-    behind = [_entropy(prompt, place, vocabulary) for place in places[1:]]
-    return logprobs, [*behind, _entropy(reply, 0, vocabulary)]
 
 
 def _entropy(flat: FlatLogprobs, place: int, vocabulary: int) -> float:

@@ -28,7 +28,8 @@ class TextSide:
         name = str(settings.model)
         tokenizer = AutoTokenizer.from_pretrained(name, revision=None if own else settings.revision)
         commit = getattr(config.hf_config, "_commit_hash", None)
-        model = ModelRef(name, own or commit or settings.revision or "unpinned")
+        numbers = str(config.dtype).removeprefix("torch.")
+        model = ModelRef(name, own or commit or settings.revision or "unpinned", f"vllm {numbers}")
         return cls(tokenizer, model, context=config.max_model_len, vocabulary=config.get_vocab_size())
 
 

@@ -28,9 +28,15 @@ class SegmentScorer(Hosted):
     """One model. ``card`` is its ``assay.json``."""
 
     def __init__(
-        self, host: Host, text: TextSide, card: Mapping[str, Any] | None, staged: TemporaryDirectory[str]
+        self,
+        host: Host,
+        text: TextSide,
+        card: Mapping[str, Any] | None,
+        staged: TemporaryDirectory[str],
+        *,
+        may_sleep: bool,
     ) -> None:
-        super().__init__(host)
+        super().__init__(host, may_sleep=may_sleep)
         self.model: ModelRef = text.model
         self.card = card
         self._renderer = text.renderer
@@ -56,7 +62,8 @@ class SegmentScorer(Hosted):
         except BaseException:
             staged.cleanup()
             raise
-        return cls(host, text, read_card(str(settings.model), text.model.revision), staged)
+        card = read_card(str(settings.model), text.model.revision)
+        return cls(host, text, card, staged, may_sleep=settings.vllm.sleep_mode)
 
     async def close(self) -> None:
         """End the engine; safe to call twice."""

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 BATCHES_SORTED_TOGETHER = 32
+TOKENS_AT_ONCE = 16_384
+"""Places of one forward pass that keeps nothing for a gradient."""
 
 
 def padded(rows: Sequence[NDArray[np.int32] | list[int]]) -> Tensor:

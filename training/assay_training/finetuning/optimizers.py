@@ -1,4 +1,4 @@
-"""The optimizers of a training: AdamW as in the paper, or Muon for the matrices of hidden layers beside it."""
+"""The optimizers of a training: AdamW as in the papers, or Muon for the matrices of hidden layers beside it."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from ..muon import Muon
-from .models import value_head
 
 BETAS = (0.9, 0.95)
 
@@ -20,12 +19,17 @@ class OptimizerName(StrEnum):
     MUON = "muon"
 
 
-def make_optimizer(model: Any, name: OptimizerName, rate: float) -> torch.optim.Optimizer:
-    """The optimizer over the weights that are trained; no weight decay, as in the paper's code."""
+def make_optimizer(
+    model: nn.Module, head: nn.Module, name: OptimizerName, rate: float
+) -> torch.optim.Optimizer:
+    """The optimizer over the weights that are trained, without weight decay, as in the papers' code.
+
+    Embeddings and the weight of ``head``, which makes what the model puts out, are never Muon's.
+    """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     if name is OptimizerName.ADAMW:
         return torch.optim.AdamW(trained, rate, betas=BETAS, weight_decay=0.0)
-    not_hidden = {value_head(model)[1].weight} | {
+    not_hidden = {head.weight} | {
         module.weight for module in model.modules() if isinstance(module, nn.Embedding)
     }
     matrices = [weight for weight in trained if weight.ndim == 2 and weight not in not_hidden]

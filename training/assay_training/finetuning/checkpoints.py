@@ -1,15 +1,20 @@
-"""The folder in which an unfinished training waits: its plan, the weighed entropies, and TRL's checkpoints."""
+"""The folder in which an unfinished training waits: its plan, TRL's checkpoints, and what else it would do twice."""
 
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from .plan import Plan
+from typing import Any, Final, Protocol
 
 FOLDER: Final = "checkpoints"
 PLAN: Final = "plan.json"
+
+
+class Planned(Protocol):
+    """All that is asked of a plan."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that decides which weights come out, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,7 @@ class Checkpoints:
     path: Path
 
     @classmethod
-    def open(cls, out: Path, plan: Plan, *, resume: bool) -> "Checkpoints":
+    def open(cls, out: Path, plan: Planned, *, resume: bool) -> "Checkpoints":
         """Begin anew, or go on with the training of the same plan; ``ValueError`` where another one waits."""
         path = out / FOLDER
         if not resume and path.exists():
@@ -38,11 +43,6 @@ class Checkpoints:
             _write_whole(note, json.dumps(_plain(plan), indent=2))
         return cls(path)
 
-    @property
-    def entropies(self) -> Path:
-        """Where the weighed entropies are kept."""
-        return self.path / "entropies"
-
     def last(self) -> str | None:
         """The last checkpoint that was written to its end; unfinished ones are removed."""
         found = sorted(self.path.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
@@ -55,7 +55,7 @@ class Checkpoints:
         shutil.rmtree(self.path)
 
 
-def _plain(plan: Plan) -> dict[str, object]:
+def _plain(plan: Planned) -> dict[str, object]:
     """The plan after a journey through JSON, in which tuples become lists."""
     plain: dict[str, object] = json.loads(json.dumps(plan.as_json()))
     return plain

@@ -1,0 +1,29 @@
+"""Whether a service can do its work, part by part."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What to do with a service: send it calls, send it calls and look after it, or send it none."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    NOT_READY = "not_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Each part by name, and whether it can answer now; ``dispensable`` are those it can judge without."""
+
+    parts: Mapping[str, bool]
+    dispensable: frozenset[str] = frozenset()
+
+    @property
+    def status(self) -> Status:
+        """Degraded when nothing but dispensable parts is missing."""
+        missing = {name for name, answers in self.parts.items() if not answers}
+        if missing - self.dispensable:
+            return Status.NOT_READY
+        return Status.DEGRADED if missing else Status.OK

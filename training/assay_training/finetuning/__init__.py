@@ -1,0 +1,1 @@
+"""What every training of a language model shares, whatever it is trained for: models, batches, checkpoints, cards."""
