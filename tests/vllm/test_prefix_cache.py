@@ -24,7 +24,7 @@ TASKS: Final = {
     # What a caller writes into the rubric is shared too.
     "remarks": ({"rubric": RUBRIC}, 0.8),
     # Its examples and rules are 440 of some 620 tokens: no cache could hold more than 0.71 of them.
-    "relc-toxicity": ({}, 0.68),
+    "relc-toxicity": ({}, 0.65),
 }
 """Options, and the least share of the prompts' tokens that has to come from the cache."""
 ROLLOUTS: Final = 256
