@@ -23,7 +23,7 @@ Let greetings, thanks and plain facts about opening hours or forms pass without 
 TASKS: Final = {
     # What a caller writes into the rubric is shared too.
     "remarks": ({"rubric": RUBRIC}, 0.8),
-    # Its examples and rules are 440 of some 620 tokens: no cache could hold more than 0.71 of them.
+    # Its examples and rules are 440 of some 620 tokens: no cache could hold more than 0.72 of them.
     "relc-toxicity": ({}, 0.65),
 }
 """Options, and the least share of the prompts' tokens that has to come from the cache."""
