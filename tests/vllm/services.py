@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,10 +32,9 @@ def hosted(model: str, engine: EngineName = EngineName.VLLM, **vllm: Any) -> dic
 
 @dataclass(frozen=True)
 class Service:
-    """A service on a real port. ``runtime`` is what runs behind it, for what is not on the wire."""
+    """A service on a real port."""
 
     client: httpx.Client
-    runtime: Any
 
     def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """The answer, which has to be 200."""
@@ -47,18 +46,11 @@ class Service:
 @contextmanager
 def running(serve_app: Callable[..., Any], settings: Settings) -> Iterator[Service]:
     """The service of these settings."""
-    app, states = create_app(settings), []
-    opens = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def watched(app: Any) -> Any:
-        async with opens(app) as state:
-            states.append(state)
-            yield state
-
-    app.router.lifespan_context = watched
-    with serve_app(app, START_S) as url, httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
-        yield Service(client, states[0]["house"])
+    with (
+        serve_app(create_app(settings), START_S) as url,
+        httpx.Client(base_url=url, timeout=300, trust_env=False) as client,
+    ):
+        yield Service(client)
 
 
 def service_settings(engine: EngineName, taught: Taught, rewarding: Mapping[str, str]) -> Settings:

@@ -185,12 +185,15 @@ async def test_entropies_of_a_whole_vocabulary(
     weigher = await beside(transformers.TokenWeigher, folders["base"])
     assert engine.entropy_approx is None
     for completion in await completions():
-        how = {"window": Window(), "deadline": soon()}
-        known = await weigher.weigh(asked("Go on."), completion, **how, entropies=True)
-        told = await engine.weigh(asked("Go on."), completion, **how, entropies=True)
+        how = {"window": Window(), "deadline": soon(), "entropies": True}
+        known = await weigher.weigh(asked("Go on."), completion, **how)
+        told = await engine.weigh(asked("Go on."), completion, **how)
         differences.refuse(list(told.logprobs), list(known.logprobs))
         differences.refuse(list(told.entropies), list(known.entropies))
         assert told.intake == known.intake
+        unopened = await engine.weigh(asked("Go on."), completion, **{**how, "entropies": False})
+        differences.refuse(list(unopened.logprobs), list(known.logprobs))
+        assert unopened.entropies == ()
     await weigher.close()
 
 

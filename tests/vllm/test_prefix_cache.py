@@ -23,8 +23,8 @@ Let greetings, thanks and plain facts about opening hours or forms pass without 
 TASKS: Final = {
     # What a caller writes into the rubric is shared too.
     "remarks": ({"rubric": RUBRIC}, 0.8),
-    # Its examples and rules are 440 of some 620 tokens: no cache could hold more than 0.71 of them.
-    "relc-toxicity": ({}, 0.68),
+    # Its examples and rules are 440 of some 620 tokens: no cache could hold more than 0.72 of them.
+    "relc-toxicity": ({}, 0.65),
 }
 """Options, and the least share of the prompts' tokens that has to come from the cache."""
 ROLLOUTS: Final = 256
@@ -49,14 +49,9 @@ def critics(serve_app: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def counted(service: Service, name: str) -> float:
-    """A counter of the critic's engine."""
-    families = service.runtime._critic.registry.collect()
-    return sum(
-        sample.value
-        for family in families
-        for sample in family.samples
-        if sample.name == f"vllm:{name}_total"
-    )
+    """A counter of vLLM's on ``/metrics``; the critic's engine is the only one."""
+    lines = service.client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(f"vllm:{name}_total"))
 
 
 @pytest.mark.parametrize("task", TASKS)

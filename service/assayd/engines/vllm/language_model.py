@@ -146,12 +146,14 @@ class LanguageModel(Hosted):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         told = await self._host.ask(list(reading.ids), params, deadline=deadline, adapter=self._adapter)
-        logprobs = _logprobs(told.prompt_logprobs, reading.start)
+        weighed = told.prompt_logprobs
+        places = range(reading.start, len(weighed))
+        # vLLM names the id itself first, then the likeliest.
+        logprobs = [weighed.logprobs[weighed.start_indices[place]] for place in places]
         opened = [0.0] * len(logprobs)
         if entropies:
-            opened = _entropies(
-                told.prompt_logprobs, told.outputs[0].logprobs, reading.start, self._text.vocabulary
-            )
+            opened = [_entropy(weighed, place, self._text.vocabulary) for place in places[1:]]
+            opened.append(_entropy(told.outputs[0].logprobs, 0, self._text.vocabulary))
         if not all(map(math.isfinite, (*logprobs, *opened))):
             raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
         stats = token_stats(reading, completion, logprobs, opened)
@@ -201,17 +203,6 @@ def _params(sampling: Sampling) -> SamplingParams:
         structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
-
-
-def _logprobs(prompt: FlatLogprobs, start: int) -> list[float]:
-    """That of each id from ``start`` on; vLLM names the id itself first, then the likeliest."""
-    return [prompt.logprobs[prompt.start_indices[place]] for place in range(start, len(prompt))]
-
-
-def _entropies(prompt: FlatLogprobs, reply: FlatLogprobs, start: int, vocabulary: int) -> list[float]:
-    """That of the distribution behind each id from ``start`` on; the last one is the reply's first."""
-    behind = [_entropy(prompt, place, vocabulary) for place in range(start + 1, len(prompt))]
-    return [*behind, _entropy(reply, 0, vocabulary)]
 
 
 def _entropy(flat: FlatLogprobs, place: int, vocabulary: int) -> float:
