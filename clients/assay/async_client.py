@@ -60,6 +60,11 @@ class AsyncClient:
         """Where the service is."""
         return self._configuration.url
 
+    @property
+    def timeout_s(self) -> float:
+        """How long a call may take that does not say so itself."""
+        return self._configuration.timeout_s
+
     @overload
     async def score_token(
         self,

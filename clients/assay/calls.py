@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
 from .attempts import Contact, Flow, Part, Request, ask, failed
-from .chunks import Sent, cut, encoded, to_json
+from .chunks import Sent, Unsendable, cut, encoded, to_json
 from .configuration import Configuration, positive
 from .deadline import Deadline
 from .errors import AnswerUnreadable, AssayError, RecipeChanged, RolloutFailed
