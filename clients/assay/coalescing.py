@@ -51,6 +51,11 @@ class _Window:
         self.max_calls = max_calls
         self._open: dict[object, _Batch] = {}
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What makes the same window again."""
+        return {"max_rollouts": self.max_rollouts, "window_s": self.window_s, "max_calls": self.max_calls}
+
     def join(self, key: object, rollout: Rollout, waiter: object, full: Callable[[], Any]) -> _Batch | None:
         """Put a rollout into the open batch of its kind; gives the batch to whoever opened it, and has to send it."""
         batch = self._open.get(key)
@@ -85,6 +90,9 @@ class Coalescer:
         self._window = _Window(max_rollouts, window_s, max_calls)
         self._lock = threading.Lock()
         self._permits = threading.Semaphore(max_calls)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), self._client, **self._window.arguments), ()
 
     @overload
     def score_token(
@@ -172,6 +180,9 @@ class AsyncCoalescer:
         self._window = _Window(max_rollouts, window_s, max_calls)
         self._permits: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), self._client, **self._window.arguments), ()
 
     @overload
     async def score_token(

@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import math
+import multiprocessing
 import pickle
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -390,3 +392,66 @@ def test_every_error_survives_its_way_between_processes() -> None:
     for error in errors:
         twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
         assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+
+
+def _ask_in_a_child(client: assay.Client, outcome: Any) -> None:
+    outcome.put(ids(client.score_token(rollouts(3), task=TOXIC, timeout_s=20)))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_can_use_the_client_it_inherited(server: FakeServer) -> None:
+    """It has neither the threads nor the connections of its parent, and must not wait for them."""
+    forking = multiprocessing.get_context("fork")
+    with server.client() as client:
+        client.score_token(rollouts(1), task=TOXIC)
+        outcome = forking.Queue()
+        child = forking.Process(target=_ask_in_a_child, args=(client, outcome))
+        child.start()
+        assert outcome.get(timeout=30) == ["r0", "r1", "r2"]
+        child.join(timeout=10)
+        assert ids(client.score_token(rollouts(2), task=TOXIC)) == ["r0", "r1"]
+
+
+def test_many_threads_share_one_client(server: FakeServer) -> None:
+    """Two hundred callers at once, each with its own answer, over as many connections as are allowed."""
+    server.reward = lambda rollout, tokens: [float(rollout["id"])] * tokens
+    with server.client() as client, ThreadPoolExecutor(200) as threads:
+
+        def ask(at: int) -> float:
+            (result,) = client.score_token([{"id": str(at), "completion": {"text": "x"}}], task=TOXIC).results
+            assert isinstance(result, assay.Scored)
+            return result.rewards[0]
+
+        assert [*threads.map(ask, range(400))] == [float(at) for at in range(400)]
+
+
+def test_clients_travel_to_other_processes(server: FakeServer) -> None:
+    """Trainers pickle what a worker is to use: clients, coalescers and policies arrive ready, without counts."""
+    server.api_key = "secret"
+    policy = assay.FailurePolicy("scalar", timeout_s=9)
+    policy.settle([assay.Failed("a", "engine", "down", {})])
+    with server.client(timeout_s=7, limits=assay.Limits(max_rollouts=2)) as client:
+        one, other, gathering, rules = pickle.loads(  # noqa: S301 - our own
+            pickle.dumps((client, server.async_client(), assay.Coalescer(client, max_rollouts=3), policy))
+        )
+        with one:
+            assert ids(one.score_token(rollouts(3), task=TOXIC)) == ["r0", "r1", "r2"]
+            assert (one.timeout_s, len(server.received)) == (7, 2)
+            assert isinstance(gathering.score_token(rollouts(1)[0], task=TOXIC), assay.Scored)
+            gathering._client.close()
+        assert other.url == server.url
+        assert (rules.on_failure, rules.timeout_s, rules.totals) == ("scalar", 9, {})
+    with httpx.Client() as http, pytest.raises(TypeError, match="http of its own"):
+        pickle.dumps(assay.Client(http=http))
+
+
+def test_a_service_that_blames_rollouts_that_were_not_sent_is_refused(
+    server: FakeServer, judge: Judge
+) -> None:
+    """A pointer to nowhere is an error of the call, not asked for ever."""
+    told = b'{"kind": "invalid", "detail": "odd", "pointer": "/rollouts/7/completion"}'
+    server.refuse(422, body=told, times=1)
+    with pytest.raises(assay.CallRejected, match="odd"):
+        judge("score_token", rollouts(1), task=TOXIC)
+    with pytest.raises(ValueError, match="no header takes"):
+        assay.Client(api_key="clé")
