@@ -31,6 +31,7 @@ bench: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/throughput.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/segments.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/entropies.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/coalescing.py
 
 bench-vllm: .venv-vllm/installed
 	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
