@@ -125,7 +125,7 @@ class VllmPooled(msgspec.Struct, frozen=True):
 
     index: int
     object: str
-    data: list[tuple[float]] | list[float]
+    data: list[tuple[float] | float]
 
 
 class VllmClassifyResponse(msgspec.Struct, frozen=True):
@@ -230,7 +230,7 @@ async def _pooled(request: Request, sent: Inputs, house: House) -> tuple[Bill, l
     return bill, data
 
 
-def _rows(place: Placed, rewards: tuple[float, ...]) -> list[tuple[float]]:
+def _rows(place: Placed, rewards: tuple[float, ...]) -> list[tuple[float] | float]:
     before, behind = [(0.0,)] * place.start, [(0.0,)] * (place.length - place.end)
     return [*before, *((reward,) for reward in rewards), *behind]
 
