@@ -126,7 +126,8 @@ def test_markers_of_ones_own() -> None:
 def test_prompts_become_turns_only_where_they_are_some() -> None:
     """A prompt behind a chat template is read; any other is left as it is."""
     templated = TEMPLATED["llama3"].format("").removesuffix("<|eot_id|>")
-    assert said(spoken_in(templated, ANY)) == [(Role.SYSTEM, "Kind."), (Role.USER, "Hm?")]
+    for prompt in (templated, f"{templated}<think>\n"):
+        assert said(spoken_in(prompt, ANY)) == [(Role.SYSTEM, "Kind."), (Role.USER, "Hm?")]
     for plain in ("Hm?", "What does [/INST] mean?", ""):
         assert spoken_in(plain, ANY) == plain
 

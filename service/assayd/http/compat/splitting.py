@@ -1,12 +1,16 @@
 """Finds the completion in a running text, or says why it cannot be found; nothing is guessed."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from ...domain.rollout import Role
 from ...domain.text import Alignment, Unaligned
 from ...settings import CompatSettings
 from ..schemas import WireCompletion, WireMessage
 from .templates import ENDS, TEMPLATES, Template, after_begin, before_ends, found_in, messages, turns
+
+OPENINGS: Final = ("", "<think>")
+"""What chat templates put into the assistant's mouth when they ask it to speak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ def spoken_in(prompt: str, settings: CompatSettings) -> str | tuple[WireMessage,
     except Unaligned:
         return prompt
     spoken = turns(prompt, template)
-    asks = spoken and spoken[-1].role is Role.ASSISTANT and not prompt[spoken[-1].start :].strip()
-    return messages(prompt, spoken[:-1]) if asks else prompt
+    opened = prompt[spoken[-1].start :].strip() if spoken and spoken[-1].role is Role.ASSISTANT else None
+    return messages(prompt, spoken[:-1]) if opened in OPENINGS else prompt
 
 
 def ends(settings: CompatSettings) -> tuple[str, ...]:
