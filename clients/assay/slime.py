@@ -15,8 +15,8 @@ and on slime's command line::
     --custom-advantage-function-path math_reward.advantages
 
 ``reward`` asks while other samples are generated, one sample or a group (``--group-rm``) at a time. ``sample.reward``
-is the outcome, a number, so that slime's logs, filters and evaluation are about the outcome; token rewards lie beside it
-in ``sample.metadata``. ``post_process`` sees all samples of a step together and makes advantages of them::
+is the outcome, a number, so that slime's logs, filters and evaluation are about the outcome; token rewards lie beside
+it in ``sample.metadata``. ``post_process`` sees all samples of a step together and makes advantages of them::
 
     A[i][t] = m[i][t] * (A_out[i] + weight * S[i][t])        (assay.dense)
 

@@ -1,4 +1,4 @@
-"""Run where OpenRLHF is installed: ``make test-openrlhf``. vLLM, DeepSpeed and the like are stubbed, OpenRLHF is not."""
+"""Run where OpenRLHF is installed: ``make test-openrlhf``. vLLM, DeepSpeed and others are stubbed, OpenRLHF is not."""
 
 import os
 import sys

@@ -4,7 +4,7 @@ import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import MagicMock
 
 GPU_ONLY = ("vllm", "deepspeed", "flash_attn", "bitsandbytes", "optimum")
@@ -13,7 +13,7 @@ GPU_ONLY = ("vllm", "deepspeed", "flash_attn", "bitsandbytes", "optimum")
 class _Stub(ModuleType):
     """A package that has whatever is asked of it."""
 
-    __path__: list[str] = []
+    __path__: ClassVar[list[str]] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
