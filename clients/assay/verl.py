@@ -66,7 +66,11 @@ FAILURE: Final = "assay_failure"
 _BY_TOKEN: Final = ("gae", "reinforce_plus_plus")
 _NOT_ASKED: Final = {
     "rewards": None,
-    "failure": {"id": "0", "kind": "invalid", "detail": "the agent loop rewarded its rollout itself"},
+    "failure": {
+        "id": "0",
+        "kind": "invalid",
+        "detail": "reward.reward_manager is another, or the agent loop rewarded its rollout itself",
+    },
     "masked": True,
     "added": 0.0,
 }
