@@ -20,6 +20,18 @@ if find_spec("trl"):
     import assayd
 
 LONGEST = 12
+OF_TRL = (
+    "ignore:.*deprecated and will be removed in v6:FutureWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",  # it leaves its event loop open
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings that TRL itself calls forth are not ours."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            for ignored in OF_TRL:
+                item.add_marker(pytest.mark.filterwarnings(ignored))
 POCKET = Path(assayd.__file__).with_name("pocket") / "entropy" if find_spec("trl") else Path()
 
 
@@ -74,7 +86,7 @@ def arguments(tmp_path: Path) -> Callable[..., Any]:
                 "bf16": False,
                 "report_to": [],
                 "disable_tqdm": True,
-                "gradient_checkpointing": None,  # a deprecated name, which TRL still sets
+                "gradient_checkpointing": None,
                 "save_strategy": "no",
                 "logging_steps": 1,
                 "max_steps": 2,
