@@ -101,7 +101,6 @@ class AssayReward:
         self._aggregate = _AGGREGATIONS[aggregate]
         self._columns = columns or {}
         self._tokenizer = None if self.how.tokenizer else tokenizer
-        self._client: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
 
     async def __call__(
         self,
@@ -125,13 +124,15 @@ class AssayReward:
             {
                 "id": str(index),
                 "prompt": _messages(prompt),
-                "completion": completion,
+                **completion,
                 **{field: more[column][index] for field, column in self._columns.items()},
             }
             for index, (prompt, completion) in enumerate(zip(prompts, located, strict=True))
         ]
         began_s = asyncio.get_running_loop().time()
-        judged = await self.how.judge(self._connected(), rollouts, [len(ids) for ids in completion_ids])
+        # One call a step: a connection that waited for it might be one that the service has closed meanwhile.
+        async with AsyncClient(self.how.url) as client:
+            judged = await self.how.judge(client, rollouts, [len(ids) for ids in completion_ids])
         self._report(judged, asyncio.get_running_loop().time() - began_s, more.get("log_metric"))
         return judged
 
@@ -139,22 +140,11 @@ class AssayReward:
         """Each completion's rewards as one number; None where there are none."""
         return [None if isinstance(one, Failed) or not one else float(self._aggregate(one)) for one in judged]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Whoever unpickles it connects anew."""
-        return {**self.__dict__, "_client": None}
-
-    def _connected(self) -> AsyncClient:
-        """The client of this event loop: TRL runs one for as long as the trainer lives."""
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._client[0] is not loop:
-            self._client = (loop, AsyncClient(self.how.url))
-        return self._client[1]
-
     def _located(self, completion_ids: Sequence[list[int]]) -> list[dict[str, Any]]:
-        """The completions as they are sent."""
+        """The completions as they are sent; markers that are no text (end, padding) are not the policy's words."""
         tokenizer = self._tokenizer
         if tokenizer is None:
-            return [{"token_ids": ids} for ids in completion_ids]
+            return [{"completion": {"token_ids": ids}} for ids in completion_ids]
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
 
         def decode(ids: Sequence[int]) -> str:
@@ -162,16 +152,18 @@ class AssayReward:
             return text
 
         ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
-        skipped = frozenset(tokenizer.all_special_ids)
+        markers = frozenset(tokenizer.all_special_ids)
         sent = []
         for ids in completion_ids:
-            found = locate(ids, decode, skipped)
+            found = locate(ids, decode, markers)
             if found is None:
                 raise ValueError(
                     "this tokenizer's decoder does not tell tokens apart: "
                     'give AssayReward(tokenizer={"name": ..., "revision": ...})'
                 )
-            sent.append({"text": found[0], "offsets": found[1], "truncated": not ids or ids[-1] not in ends})
+            text, offsets = found
+            completion = {"text": text, "offsets": offsets, "truncated": not ids or ids[-1] not in ends}
+            sent.append({"completion": completion, "mask": [int(one not in markers) for one in ids]})
         return sent
 
     def _report(

@@ -12,8 +12,17 @@ PER_BATCH = 100
 
 
 @torch.inference_mode()
-def accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, greedy: bool = True) -> float:
-    """The share of the problems whose final answer is right, by the likeliest tokens or by sampled ones."""
+def accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, greedy: bool) -> float:
+    """The share of the problems whose final answer is right, by the likeliest tokens or by sampled ones.
+
+    What is drawn at random is the same every time, and the training's own random numbers are left as they were.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _accuracy(model, tokenizer, greedy=greedy)
+
+
+def _accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, greedy: bool) -> float:
     rows = examination()
     was_training = model.training
     model.train(mode=False)

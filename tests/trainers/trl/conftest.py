@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(Path(__file__).parent):
             for ignored in OF_TRL:
                 item.add_marker(pytest.mark.filterwarnings(ignored))
+
+
 POCKET = Path(assayd.__file__).with_name("pocket") / "entropy" if find_spec("trl") else Path()
 
 
