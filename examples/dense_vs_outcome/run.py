@@ -6,9 +6,12 @@
 
 Each arm is run with each seed, with the same number of samples. What was done is kept: a run that is stopped goes on
 from its last checkpoint, one that is done is not done again. The examination's results are lines of JSON in
-``results/<arm>-<seed>.jsonl``: ``{"arm", "seed", "step", "samples", "accuracy", "greedy", "elapsed_s", "cpu_s"}`` (accuracy of sampled answers, which
-is what is trained, and of the likeliest ones; seconds of the clock and of this process), and ``"train"`` with
-the means of what TRL logged since the examination before (``rewards/right_answer/mean``: the share of right samples).
+``results/<arm>-<seed>.jsonl``:
+
+- ``arm``, ``seed``, ``step``, ``samples``;
+- ``accuracy`` of sampled answers, which is what is trained, and ``greedy``, of the likeliest ones;
+- ``elapsed_s`` by the clock, ``cpu_s`` of this process (the service's is its own);
+- ``train``: means of what TRL logged since the line before (``rewards/right_answer/mean``: share of right samples).
 """
 
 import argparse
