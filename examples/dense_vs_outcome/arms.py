@@ -13,7 +13,15 @@ DEADLINE_S: Final = 120.0
 SHAPED: Final[dict[str, tuple[dict[str, Any], Shaping]]] = {
     "relc": ({"task": "math-steps"}, Shaping(weight=1.0, baseline="group")),
     "segments": ({"route": "segment"}, Shaping(weight=1.0, baseline="group")),
-    "grm": ({"method": "grm", "columns": {"reference": "reference"}}, Shaping(weight=5.0, baseline="group")),
+    "grm": (
+        {
+            "method": "grm",
+            "columns": {"reference": "reference"},
+            # The policy's tokenizer is the rewriter's but for a template that neither uses.
+            "options": {"tokenizer_policy": "transfer"},
+        },
+        Shaping(weight=5.0, baseline="group"),
+    ),
 }
 ARMS: Final = ("outcome", *SHAPED)
 

@@ -41,7 +41,7 @@ SAMPLES_PER_PROMPT = 8
 SAMPLES_PER_STEP = PROMPTS_PER_STEP * SAMPLES_PER_PROMPT
 STEPS = 150
 EXAMINED_EVERY = 10
-LEARNING_RATE = 5e-5
+LEARNING_RATE = 2e-5
 WARM_UP_STEPS = 5
 LOGGED = ("rewards/right_answer/mean", "completions/mean_length", "entropy")
 
@@ -106,7 +106,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def train(base: Path, results: Path, arm: str, seed: int, steps: int, url: str) -> None:
+def train(base: Path, results: Path, arm: str, seed: int, steps: int, learning_rate: float, url: str) -> None:
     """One run, from the start or from where it was left."""
     lines = read(path := results / f"{arm}-{seed}.jsonl")
     if lines and lines[-1]["step"] >= steps:
@@ -123,7 +123,7 @@ def train(base: Path, results: Path, arm: str, seed: int, steps: int, url: str) 
             per_device_train_batch_size=SAMPLES_PER_STEP,
             num_generations=SAMPLES_PER_PROMPT,
             max_completion_length=LONGEST,
-            learning_rate=LEARNING_RATE,
+            learning_rate=learning_rate,
             lr_scheduler_type="constant_with_warmup",
             warmup_steps=WARM_UP_STEPS,
             beta=0.0,
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--url", help="of a service; one is started on the embedded models when absent")
     arguments = parser.parse_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,15 @@ def main() -> None:
     with nullcontext(arguments.url) if arguments.url else service() as url:
         for seed in arguments.seeds:
             for arm in arguments.arms:
-                train(arguments.base, arguments.results, arm, seed, arguments.steps, url)
+                train(
+                    arguments.base,
+                    arguments.results,
+                    arm,
+                    seed,
+                    arguments.steps,
+                    arguments.learning_rate,
+                    url,
+                )
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def train(url: str) -> DenseGRPOTrainer:
             per_device_train_batch_size=16,
             num_generations=8,
             max_completion_length=96,
+            temperature=1.5,  # the embedded policy makes few mistakes of its own
             learning_rate=1e-5,
             logging_steps=1,
             save_strategy="no",
