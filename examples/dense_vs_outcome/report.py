@@ -85,7 +85,7 @@ def table(found: dict[str, Curve]) -> Iterable[str]:
         reached = None if goal is None else first_to_reach(curve, goal)
         yield (
             f"| {NAMES[arm]} | {len(last)} | {max(curve):,} | {fmean(first):.3f} "
-            f"| {fmean(last):.3f} ± {half_width(last):.3f} "
+            f"| {fmean(last):.3f}{f' ± {half_width(last):.3f}' if len(last) > 1 else ''} "
             f"| {'not reached' if reached is None else f'{reached:,} samples'} |"
         )
 
