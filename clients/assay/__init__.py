@@ -1,8 +1,21 @@
 """Assay, the client that trainers import. It needs httpx and nothing else."""
 
 from .async_client import AsyncClient
+from .calls import Asked
 from .client import Client
-from .errors import AssayError, CallRejected, ServiceUnreachable
+from .configuration import Limits
+from .errors import (
+    AnswerUnreadable,
+    AssayError,
+    CallRejected,
+    DeadlinePassed,
+    RecipeChanged,
+    RecipeDrift,
+    RolloutFailed,
+    ServiceUnreachable,
+    Unaligned,
+)
+from .policy import FailurePolicy
 from .wire import (
     Answer,
     Edit,
@@ -21,19 +34,28 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "AnswerUnreadable",
+    "Asked",
     "AssayError",
     "AsyncClient",
     "CallRejected",
     "Client",
+    "DeadlinePassed",
     "Edit",
     "Failed",
+    "FailurePolicy",
+    "Limits",
     "Operation",
     "Probed",
+    "RecipeChanged",
+    "RecipeDrift",
     "Rewritten",
+    "RolloutFailed",
     "Scored",
     "Segment",
     "SegmentScored",
     "SequenceScored",
     "ServiceUnreachable",
     "Span",
+    "Unaligned",
 ]
