@@ -24,6 +24,7 @@ bench: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/throughput.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/segments.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/entropies.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/coalescing.py
 
 # The embedded models on held-out generated items, through the service: the critic's spans, the segment model's ranking,
 # the rewriter's corrections.

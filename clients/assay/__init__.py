@@ -3,6 +3,7 @@
 from .async_client import AsyncClient
 from .calls import Asked
 from .client import Client
+from .coalescing import AsyncCoalescer, Coalescer
 from .configuration import Limits
 from .errors import (
     AnswerUnreadable,
@@ -16,6 +17,7 @@ from .errors import (
     Unaligned,
 )
 from .policy import FailurePolicy
+from .rollouts import rollout
 from .wire import (
     Answer,
     Edit,
@@ -38,8 +40,10 @@ __all__ = [
     "Asked",
     "AssayError",
     "AsyncClient",
+    "AsyncCoalescer",
     "CallRejected",
     "Client",
+    "Coalescer",
     "DeadlinePassed",
     "Edit",
     "Failed",
@@ -58,4 +62,5 @@ __all__ = [
     "ServiceUnreachable",
     "Span",
     "Unaligned",
+    "rollout",
 ]

@@ -5,8 +5,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -59,6 +60,16 @@ class AsyncClient:
     def url(self) -> str:
         """Where the service is."""
         return self._configuration.url
+
+    @property
+    def timeout_s(self) -> float:
+        """How long a call may take that does not say so itself."""
+        return self._configuration.timeout_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._injected is not None:
+            raise TypeError("a client with an http of its own cannot be sent to another process")
+        return partial(type(self), **self._configuration.arguments), ()
 
     @overload
     async def score_token(

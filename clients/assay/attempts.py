@@ -86,7 +86,7 @@ def ask(request: Request, sent: Sequence[Sent]) -> Flow:
     if reply.is_success:
         return [Part(_indices(sent), answer_of(reply, sent))]
     problem = problem_of(reply)
-    faults = dict(_faults(problem)) if reply.status == _UNPROCESSABLE else {}
+    faults = dict(_faults(problem, len(sent))) if reply.status == _UNPROCESSABLE else {}
     if faults:
         return (yield from _without(request, sent, faults))
     too_much = reply.status == _TOO_LARGE or problem.get("pointer") == "/rollouts"
@@ -179,17 +179,17 @@ def _left_for_service_s(remaining_s: float) -> float:
     return min(remaining_s - min(_TRAVEL_SHARE * remaining_s, _LONGEST_TRAVEL_S), MAX_SERVICE_TIMEOUT_S)
 
 
-def _faults(problem: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+def _faults(problem: Mapping[str, Any], rollouts: int) -> Iterator[tuple[int, str]]:
     """The rollouts that a call was refused for, by their place in the request, and what is wrong with each."""
     for fault in problem.get("errors") or [problem]:
         match = _OF_ROLLOUT.fullmatch(fault.get("pointer") or "")
-        if match:
+        if match and int(match[1]) < rollouts:
             yield int(match[1]), f"{match[2] or 'the rollout'}: {fault.get('detail', '')}"
 
 
 def _without(request: Request, sent: Sequence[Sent], faults: Mapping[int, str]) -> Flow:
     """Rollouts that the whole call was refused for fail alone."""
-    parts = [failed(sent[at], "invalid", detail) for at, detail in faults.items() if at < len(sent)]
+    parts = [failed(sent[at], "invalid", detail) for at, detail in faults.items()]
     rest = [one for at, one in enumerate(sent) if at not in faults]
     return parts + ((yield from ask(request, rest)) if rest else [])
 

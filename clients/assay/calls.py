@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
 from .attempts import Contact, Flow, Part, Request, ask, failed
-from .chunks import Sent, cut, encoded, to_json
+from .chunks import Sent, Unsendable, cut, encoded, to_json
 from .configuration import Configuration, positive
 from .deadline import Deadline
 from .errors import AnswerUnreadable, AssayError, RecipeChanged, RolloutFailed
@@ -40,7 +40,8 @@ class Asked(TypedDict, total=False):
     ``mode``, ``tokenizer`` and ``options`` are the service's own. ``timeout_s`` bounds the whole call: parts, retries
     and waiting included; without it the client's own. ``reward_match`` pins the recipe by its id. ``on_refusal`` says
     what becomes of a call, or a part of one, that is refused or that nobody answers: ``raise`` (default), or ``fail``,
-    by which its rollouts are ``Failed`` and a training step goes on. ``raise_on_failure`` raises ``RolloutFailed`` for
+    by which its rollouts are ``Failed`` and a training step goes on; a recipe that changed is raised in either case.
+    ``raise_on_failure`` raises ``RolloutFailed`` for
     the first rollout that is ``Failed``.
     """
 

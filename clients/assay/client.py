@@ -4,8 +4,9 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
 from types import TracebackType
-from typing import Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
@@ -31,6 +32,8 @@ S = TypeVar("S")
 
 class Client:
     """One service. Use it as a context manager, or call ``close``. Safe to use from many threads.
+
+    One that is sent to another process, or inherited by one, has connections of its own there.
 
     What is not said here is taken from the environment: ``url`` from ``ASSAY_URL`` (else ``http://127.0.0.1:8000``),
     ``api_key``, which goes out as ``Authorization: Bearer``, from ``ASSAY_API_KEY``, and ``timeout_s``, for calls that
@@ -64,6 +67,16 @@ class Client:
     def url(self) -> str:
         """Where the service is."""
         return self._configuration.url
+
+    @property
+    def timeout_s(self) -> float:
+        """How long a call may take that does not say so itself."""
+        return self._configuration.timeout_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._injected is not None:
+            raise TypeError("a client with an http of its own cannot be sent to another process")
+        return partial(type(self), **self._configuration.arguments), ()
 
     @overload
     def score_token(

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Any, Final, Self
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S: Final = 60.0
@@ -45,13 +45,25 @@ class Configuration:
         said = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         if not said.startswith(("http://", "https://")):
             raise ValueError(f"{said!r} is no URL: write http://HOST:PORT")
-        key = api_key or os.environ.get(KEY_VARIABLE) or ""
+        key = (api_key or os.environ.get(KEY_VARIABLE) or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError(f"the key in api_key or {KEY_VARIABLE} holds characters that no header takes")
         return cls(
             said.rstrip("/"),
-            key.strip() or None,
+            key or None,
             positive(_timeout_s() if timeout_s is None else timeout_s),
             limits or Limits(),
         )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What makes another client of the same service."""
+        return {
+            "url": self.url,
+            "api_key": self.api_key,
+            "timeout_s": self.timeout_s,
+            "limits": self.limits,
+        }
 
     @property
     def headers(self) -> dict[str, str]:

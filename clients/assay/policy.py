@@ -8,7 +8,8 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Literal, TypeVar
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
 
 from .calls import Asked
 from .configuration import DEFAULT_TIMEOUT_S, positive
@@ -50,6 +51,11 @@ class FailurePolicy:
         self._kinds: Counter[str] = Counter()
         self._rollouts = 0
         self._example = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(
+            type(self), self.on_failure, timeout_s=self.timeout_s
+        ), ()  # counts stay in their process
 
     @property
     def asked(self) -> Asked:

@@ -156,7 +156,10 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A rollout that could not be judged. It has no rewards: mask it out, never count it as 0.0."""
+    """A rollout that could not be judged. It has no rewards: mask it out, never count it as 0.0.
+
+    ``kind`` is the service's word for why, or ``unreachable`` where nobody answered; ``detail`` is for people.
+    """
 
     id: str
     kind: str
@@ -168,7 +171,8 @@ class Failed:
 class Answer(Generic[S]):
     """One result per rollout, in order, and the recipe they were judged by (``recipe["id"]`` can be pinned).
 
-    ``batch`` is what holds for the call as a whole, such as ``positive_ratio`` of sequence rewards.
+    ``batch`` is what holds for the call as a whole, such as ``positive_ratio`` of sequence rewards. The recipe of a
+    call that nobody answered is empty.
     """
 
     results: tuple[S | Failed, ...]
