@@ -30,8 +30,8 @@ class TokenRewards:
     """Which rewards to ask for, and of whom.
 
     ``route``, ``task``, ``method``, ``mode`` and ``options`` are those of ``Client.score_token`` and
-    ``Client.score_segment``. ``url``: None is ``ASSAY_URL``, or the usual one. ``tokenizer`` is ``{"name", "revision"}``
-    of the policy's tokenizer where the service is to load it: then ids are sent. Without, text and the place of each
+    ``Client.score_segment``. ``url``: None is ``ASSAY_URL``, or the usual one. ``tokenizer`` is the policy's,
+    ``{"name", "revision"}``, where the service is to load it: then ids are sent. Without, text and the place of each
     token in it are worked out in the trainer's process, and the service needs no tokenizer.
     """
 
@@ -45,7 +45,9 @@ class TokenRewards:
 
     def __post_init__(self) -> None:
         if self.route not in ("token", "segment"):
-            raise ValueError(f"route is token or segment, not {self.route!r}: others have no reward per token")
+            raise ValueError(
+                f"route is token or segment, not {self.route!r}: others have no reward per token"
+            )
 
     async def judge(
         self,
@@ -94,6 +96,19 @@ def failed(kind: str, detail: str, id: str = "0") -> Failed:
     """A failure as the service would put it; for those that are found, or carried, on the trainer's side."""
     raw = {"id": id, "status": "failed", "failure": {"kind": kind, "detail": detail}}
     return Failed(id, kind, detail, raw)
+
+
+def messages(prompt: Any) -> Prompt:
+    """A trainer's prompt as the service takes it: text, or turns of text; images are left out."""
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": turn["role"], "content": _text(turn.get("content"))} for turn in prompt]
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str) or content is None:
+        return content or ""
+    return "".join(block.get("text", "") for block in content if isinstance(block, Mapping))
 
 
 def _connected(url: str | None) -> AsyncCoalescer:
