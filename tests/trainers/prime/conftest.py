@@ -1,4 +1,4 @@
-"""These run where verifiers is installed: ``make test-prime``; those of prime-rl where its source can be imported too."""
+"""Run where verifiers is installed (``make test-prime``); those of prime-rl where its source can be imported too."""
 
 from importlib.util import find_spec
 

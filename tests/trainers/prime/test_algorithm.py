@@ -23,6 +23,9 @@ OUTCOMES = [1.0, 0.0, 0.25, 0.0]
 def _own_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers, it registers for itself."""
     monkeypatch.setattr(algo, "ALGORITHM_CLASSES", dict(algo.ALGORITHM_CLASSES))
+    for images in ("multi_modal_data", "routed_experts"):  # of the verifiers that prime-rl pins, not of 0.4.0
+        if not hasattr(vf.Branch, images):
+            monkeypatch.setattr(vf.Branch, images, None, raising=False)
 
 
 def episode(seed: int, outcome: float) -> Any:
@@ -106,7 +109,7 @@ async def test_a_service_that_is_away_masks_all_or_leaves_outcomes_or_raises() -
     whole = outcome_advantages(OUTCOMES, "gggg", scale="mean")
     traces = await trained(away, alone, FailurePolicy("scalar", timeout_s=2))
     for one, outcome in zip(traces, whole, strict=True):
-        assert set(in_the_sample(one)) == {pytest.approx(outcome)}
+        assert in_the_sample(one) == pytest.approx([outcome] * len(paid(one)))
     with pytest.raises(RolloutFailed, match="unreachable"):
         await trained(away, alone, FailurePolicy("raise", timeout_s=2))
 
