@@ -12,6 +12,8 @@ whether a configuration fits.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
@@ -24,6 +26,7 @@ from .dense import Shaping, shape
 from .policy import FailurePolicy
 from .token_rewards import Judged, TokenRewards, failed, messages
 
+log = logging.getLogger("assay")
 _told: Final[ContextVar[list[Judged] | None]] = ContextVar("assay_told", default=None)
 
 
@@ -42,8 +45,11 @@ class DenseRLVRWorkflow(RLVRWorkflow):  # type: ignore[misc]
 
     ``columns`` names columns of the data set by fields of a rollout, such as ``{"reference": "answer"}``. ``policy``:
     what becomes of completions that could not be judged. By default they are rejected, as AReaL calls it: the others
-    of the group are trained and normalized without them. ``timeout_s`` bounds each call; AReaL's own 15 s are for
-    ``reward_fn`` only. The share of failures is logged as ``assay_failed``.
+    of the group are trained and normalized without them, and more are drawn until the batch is full. So that a service
+    that stays away does not hold a step for ever, they keep their outcome alone once none was judged for
+    ``patience_s``. ``raise`` rejects the whole group and its error is logged: AReaL goes on whatever a workflow raises.
+    ``timeout_s`` bounds each call; AReaL's own 15 s are for ``reward_fn`` only. The share of failures is logged as
+    ``assay_failed``.
 
     A workflow sees one completion at a time, so ``shaping`` has no baseline: ValueError. AReaL's ``adv_norm`` centres.
     """
@@ -55,6 +61,7 @@ class DenseRLVRWorkflow(RLVRWorkflow):  # type: ignore[misc]
         shaping: Shaping,
         policy: FailurePolicy | None = None,
         columns: Mapping[str, str] | None = None,
+        patience_s: float = 600.0,
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
@@ -62,6 +69,7 @@ class DenseRLVRWorkflow(RLVRWorkflow):  # type: ignore[misc]
             raise ValueError("a workflow sees no groups: Shaping(baseline='none'), and AReaL's adv_norm")
         self.policy = policy or FailurePolicy()
         self._rewards, self._shaping, self._columns = rewards, shaping, dict(columns or {})
+        self._patience_s, self._judged_s = patience_s, time.monotonic()
 
     async def arun_episode(self, engine: Any, data: dict[str, Any]) -> Any:
         """AReaL's trajectory with ``values`` (1, L); None where it is rejected."""
@@ -71,13 +79,15 @@ class DenseRLVRWorkflow(RLVRWorkflow):  # type: ignore[misc]
             trajectory = await super().arun_episode(engine, data)
         finally:
             _told.reset(before)
+        log.disabled = False  # AReaL's logging switches off every logger that was there before it
         settled = self.policy.settle(told, step=engine.get_version())
         stats_tracker.get(workflow_context.stat_scope()).scalar(
             assay_failed=float(not isinstance(settled[0], tuple))
         )
-        if trajectory is None or (settled[0] is None and self.policy.on_failure == "skip"):
+        if trajectory is None or (self._rejects and not isinstance(settled[0], tuple)):
             return None
         rewards = settled[0] if isinstance(settled[0], tuple) else None
+        self._judged_s = time.monotonic() if rewards else self._judged_s
         mask = trajectory["loss_mask"][0].tolist()
         own = [place for place, one in enumerate(mask) if one]
         (shaped,) = shape([rewards], [[1] * len(own)], [0], self._shaping)
@@ -86,6 +96,15 @@ class DenseRLVRWorkflow(RLVRWorkflow):  # type: ignore[misc]
             values[0, place - 1] = -token
         trajectory["values"] = values
         return trajectory
+
+    @property
+    def _rejects(self) -> bool:
+        """Whether a completion that could not be judged is rejected."""
+        waited_s = time.monotonic() - self._judged_s
+        if self.policy.on_failure == "skip" and waited_s > self._patience_s:
+            log.error("nothing was judged for %.0f s: failed completions keep their outcome alone", waited_s)
+            return False
+        return self.policy.on_failure == "skip"
 
     async def _compute_rewards(self, resp: Any, prompt_str: str, task_data: dict[str, Any]) -> float:
         """AReaL's reward, and the service's beside it."""
