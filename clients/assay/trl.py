@@ -41,7 +41,7 @@ def _require_trl() -> None:
 
 _require_trl()
 
-from accelerate.utils import gather_object  # type: ignore[import-untyped]  # noqa: E402 - the version comes first
+from accelerate.utils import gather_object  # noqa: E402 - the version comes first
 from trl.trainer.grpo_config import GRPOConfig  # noqa: E402
 from trl.trainer.grpo_trainer import GRPOTrainer  # noqa: E402
 
