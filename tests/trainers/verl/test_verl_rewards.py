@@ -70,10 +70,21 @@ def configure(folder: Path, *said: str, estimator: str = "assay_dense") -> Any:
         return compose("ppo_trainer", overrides=[*own, *said])
 
 
+def start_ray(attempts: int = 4) -> None:
+    """Ray gives a node 30 s to start, which a busy machine may miss."""
+    try:
+        ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False)
+    except Exception as error:
+        if "timed out during startup" not in str(error) or attempts == 1:
+            raise
+        ray.shutdown()
+        start_ray(attempts - 1)
+
+
 @pytest.fixture(scope="module")
 def cluster(service: FakeServer) -> Iterator[FakeServer]:
     """Ray, and veRL's TransferQueue in it."""
-    ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False)
+    start_ray()
     one_unit = {"backend": {"SimpleStorage": {"num_data_storage_units": 1}}}
     tq.init(OmegaConf.create(one_unit))
     yield service
