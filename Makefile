@@ -68,5 +68,20 @@ openapi: .venv/installed
 	$(VLLM_BIN)/pip install --quiet --editable ".[vllm-test]"
 	touch $@
 
+# `make test-swift`: an adapter's tests beside the real trainer. Trainers exclude each other's libraries, so each has an
+# environment of its own: torch, what requirements.txt lists, then what no-deps.txt lists without its dependencies.
+test-%: .venv-%/installed
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -W default tests/trainers/$*
+
+.venv-%/installed: tests/trainers/%/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --upgrade pip
+	.venv-$*/bin/pip install --quiet "$(TORCH)"
+	.venv-$*/bin/pip install --quiet "$(TORCH)" --requirement $< --editable ".[service]" hypothesis pytest pytest-asyncio
+	if [ -e $(<D)/no-deps.txt ]; then .venv-$*/bin/pip install --quiet --no-deps --requirement $(<D)/no-deps.txt; fi
+	touch $@
+
+.PRECIOUS: .venv-%/installed
+
 clean:
-	rm -rf .venv .venv-vllm
+	rm -rf .venv .venv-*
