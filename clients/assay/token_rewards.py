@@ -1,11 +1,12 @@
-"""Token rewards of one rollout at a time: what adapters use whose trainers hand over single samples.
+"""Asks for rewards on behalf of adapters: for single samples, or for a batch in one call.
 
-Calls that are under way at once in one process travel together (``coalescing``).
+Single calls that are under way at once in one process travel together (``coalescing``).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
@@ -14,11 +15,12 @@ from .coalescing import AsyncCoalescer
 from .errors import Unaligned
 from .policy import FailurePolicy
 from .rollouts import Prompt, rollout
-from .wire import Failed, Probed, Scored, SegmentScored
+from .wire import Failed, Probed, Scored, SegmentScored, SequenceScored
 
 Route = Literal["token", "segment"]
 Judged = tuple[float, ...] | Failed
-"""One reward per completion token, or why there are none."""
+"""One reward per completion token (of ``SequenceRewards``: one in all), or why there are none."""
+Result = Scored | Probed | SegmentScored | SequenceScored | Failed
 
 _connections: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, AsyncCoalescer]]] = (
     WeakKeyDictionary()
@@ -26,22 +28,78 @@ _connections: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRewards:
-    """Which rewards to ask for, and of whom.
+class Rewards:
+    """Which rewards to ask for, and of whom. Use ``TokenRewards`` or ``SequenceRewards``.
 
-    ``route``, ``task``, ``method``, ``mode`` and ``options`` are those of ``Client.score_token`` and
-    ``Client.score_segment``. ``url``: None is ``ASSAY_URL``, or the usual one. ``tokenizer`` is the policy's,
-    ``{"name", "revision"}``, where the service is to load it: then ids are sent. Without, text and the place of each
-    token in it are worked out in the trainer's process, and the service needs no tokenizer.
+    ``url``: None is ``ASSAY_URL``, or the usual one. ``tokenizer`` is the policy's, ``{"name", "revision"}``, where the
+    service is to load it: then ids are sent. Without, text and the place of each token in it are worked out in the
+    trainer's process, and the service needs no tokenizer. The others are those of the ``Client``'s methods.
     """
 
-    route: Route = "token"
+    route: str
     task: str | None = None
     method: str | None = None
     mode: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: Mapping[str, str] | None = None
     url: str | None = None
+
+    async def judge_batch(
+        self,
+        prompts: Sequence[Prompt],
+        token_ids: Sequence[Sequence[int]],
+        *,
+        tokenizer: Any,
+        policy: FailurePolicy,
+        fields: Sequence[Mapping[str, Any]],
+    ) -> list[Judged]:
+        """The rewards of each completion, in order, asked for in one call; ``judge`` says the rest.
+
+        ``fields`` are those of each rollout besides. The call has a connection of its own: where nobody answers, it is
+        over after a few attempts, and at ``policy.timeout_s`` in any case.
+        """
+        sent = await asyncio.to_thread(
+            lambda: [
+                self._rollout(prompt, ids, tokenizer, said)
+                for prompt, ids, said in zip(prompts, token_ids, fields, strict=True)
+            ]
+        )
+        rollouts = [one for one in sent if not isinstance(one, Failed)]
+        results: Iterator[Result] = iter(())
+        if rollouts:
+            async with AsyncClient(self.url) as client:
+                answer = await self._score(client, policy)(rollouts)
+            results = iter(answer.results)
+        return [
+            _judged(one if isinstance(one, Failed) else next(results), len(ids))
+            for one, ids in zip(sent, token_ids, strict=True)
+        ]
+
+    def _rollout(
+        self, prompt: Prompt, token_ids: Sequence[int], tokenizer: Any, fields: Mapping[str, Any]
+    ) -> dict[str, Any] | Failed:
+        local = None if self.tokenizer else tokenizer
+        try:
+            return rollout(prompt, token_ids=token_ids, tokenizer=local, **fields)
+        except Unaligned as error:
+            return failed("invalid", str(error), str(fields.get("id", "0")))
+
+    def _score(
+        self, client: AsyncClient | AsyncCoalescer, policy: FailurePolicy
+    ) -> Callable[..., Awaitable[Any]]:
+        """The client's method, with all that a call says besides what is to be judged."""
+        said = {"task": self.task, "method": self.method, "mode": self.mode, "tokenizer": self.tokenizer}
+        asked = {name: value for name, value in said.items() if value is not None}
+        return partial(
+            getattr(client, f"score_{self.route}"), options=dict(self.options), **asked, **policy.asked
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRewards(Rewards):
+    """One reward per completion token, by ``route`` token or segment: see ``Rewards``."""
+
+    route: Route = "token"
 
     def __post_init__(self) -> None:
         if self.route not in ("token", "segment"):
@@ -63,33 +121,17 @@ class TokenRewards:
         ``tokenizer`` is the trainer's own object. ``fields`` are the rollout's others: ``id``, ``reference``,
         ``truncated``, ... Within ``policy.timeout_s``; nothing that the service does raises.
         """
-        try:
-            sent = await asyncio.to_thread(
-                rollout,
-                prompt,
-                token_ids=token_ids,
-                tokenizer=None if self.tokenizer else tokenizer,
-                **fields,
-            )
-        except Unaligned as error:
-            return failed("invalid", str(error), str(fields.get("id", "0")))
-        result = await self._ask(sent, policy)
-        if isinstance(result, Failed):
-            return result
-        if len(result.rewards) != len(token_ids):
-            detail = f"{len(result.rewards)} rewards for {len(token_ids)} tokens"
-            return failed("unaligned", detail, result.id)
-        return result.rewards
+        sent = await asyncio.to_thread(self._rollout, prompt, token_ids, tokenizer, fields)
+        if isinstance(sent, Failed):
+            return sent
+        return _judged(await self._score(_connected(self.url), policy)(sent), len(token_ids))
 
-    async def _ask(
-        self, sent: Mapping[str, Any], policy: FailurePolicy
-    ) -> Scored | Probed | SegmentScored | Failed:
-        said = {"task": self.task, "method": self.method, "mode": self.mode, "tokenizer": self.tokenizer}
-        asked = {name: value for name, value in said.items() if value is not None}
-        score: Callable[..., Awaitable[Scored | Probed | SegmentScored | Failed]] = getattr(
-            _connected(self.url), f"score_{self.route}"
-        )
-        return await score(sent, options=dict(self.options), **asked, **policy.asked)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceRewards(Rewards):
+    """One reward per completion, by route sequence: ``judge_batch`` gives rows of one number."""
+
+    route: Literal["sequence"] = "sequence"
 
 
 def failed(kind: str, detail: str, id: str = "0") -> Failed:
@@ -103,6 +145,16 @@ def messages(prompt: Any) -> Prompt:
     if isinstance(prompt, str):
         return prompt
     return [{"role": turn["role"], "content": _text(turn.get("content"))} for turn in prompt]
+
+
+def _judged(result: Result, tokens: int) -> Judged:
+    if isinstance(result, Failed):
+        return result
+    if isinstance(result, SequenceScored):
+        return (result.reward,)
+    if len(result.rewards) != tokens:
+        return failed("unaligned", f"{len(result.rewards)} rewards for {tokens} tokens", result.id)
+    return result.rewards
 
 
 def _text(content: Any) -> str:

@@ -11,18 +11,15 @@ order of the batch and gives the rewards of all processes; ``_generate_and_score
 shuffled and split; the losses take advantages of shape (B, T).
 """
 
-import asyncio
 import copy
-import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
-from .async_client import AsyncClient
 from .dense import Shaping, shape
-from .errors import Unaligned
-from .judge import Judge, Judged, OnFailure, Route, describe_failures
-from .offsets import decoded_offsets
+from .policy import FailurePolicy, OnFailure
+from .token_rewards import Judged, Rewards, SequenceRewards, TokenRewards, messages
 from .wire import Failed
 
 _NEEDED: Final = "trl>=1.16,<2"
@@ -45,8 +42,7 @@ from accelerate.utils import gather_object  # noqa: E402 - the version comes fir
 from trl.trainer.grpo_config import GRPOConfig  # noqa: E402
 from trl.trainer.grpo_trainer import GRPOTrainer  # noqa: E402
 
-_log = logging.getLogger(__name__)
-
+Route = Literal["token", "segment", "sequence"]
 Aggregation = Literal["sum", "mean", "last", "min"]
 _AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
     "sum": sum,
@@ -66,14 +62,16 @@ class AssayReward:
 
     ``aggregate`` makes one number of a completion's token rewards; with ``route="sequence"`` there is only one.
     ``columns`` names columns of the data set by fields of a rollout, such as ``{"reference": "solution"}``.
-    ``deadline_s`` bounds a step's call. A rollout that could not be judged gets None, which TRL leaves out of its
-    group (other reward functions of that rollout still count), and is logged once a step: as a warning, and as the
-    metric ``<name>/failed`` (the share). The other fields are those of ``assay.judge.Judge``.
+    ``url``: None is ``ASSAY_URL``, or the usual one. ``deadline_s`` bounds a step's call, retries included. A rollout
+    that could not be judged gets None, which TRL leaves out of its group (other reward functions of that rollout still
+    count), and is logged once a step: as a warning, and as the metric ``<name>/failed`` (the share). ``on_failure`` is
+    that of ``assay.policy.FailurePolicy``, which also says when a mistake in the set-up raises. The other arguments are
+    those of ``assay.token_rewards.Rewards``.
     """
 
     def __init__(
         self,
-        url: str = "http://127.0.0.1:8000",
+        url: str | None = None,
         *,
         tokenizer: Any,
         route: Route = "token",
@@ -87,21 +85,27 @@ class AssayReward:
         on_failure: OnFailure = "skip",
         name: str | None = None,
     ) -> None:
-        self.how = Judge(
-            url=url,
-            route=route,
-            task=task,
-            method=method,
-            mode=mode,
-            options=options or {},
-            tokenizer=tokenizer if isinstance(tokenizer, Mapping) and "name" in tokenizer else None,
-            deadline_s=deadline_s,
-            on_failure=on_failure,
+        named = tokenizer if isinstance(tokenizer, Mapping) and "name" in tokenizer else None
+        said: dict[str, Any] = {
+            "url": url,
+            "task": task,
+            "method": method,
+            "mode": mode,
+            "options": options or {},
+            "tokenizer": named,
+        }
+        self.rewards: Rewards = (
+            SequenceRewards(**said) if route == "sequence" else TokenRewards(route=route, **said)
         )
-        self.__name__ = name or self.how.name
+        self.policy = FailurePolicy(on_failure, timeout_s=deadline_s)
+        self.__name__ = name or f"assay/{task or method or route}"
         self._aggregate = _AGGREGATIONS[aggregate]
         self._columns = columns or {}
-        self._tokenizer = None if self.how.tokenizer else tokenizer
+        self._tokenizer: Any = None
+        self._markers: frozenset[int] = frozenset()
+        if named is None:
+            self._tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
+            self._markers = frozenset(self._tokenizer.all_special_ids)
 
     async def __call__(
         self,
@@ -118,65 +122,55 @@ class AssayReward:
     ) -> list[Judged]:
         """The rewards of each completion, one per id, in order; or why it has none.
 
-        ``more`` is what TRL passes besides: columns of the data set, and ``log_metric``.
+        ``more`` is what TRL passes besides: columns of the data set, ``trainer_state`` and ``log_metric``. Raises
+        ``RolloutFailed`` where the policy says so.
         """
-        located = await asyncio.to_thread(self._located, completion_ids)
-        rollouts = [
+        fields = [
             {
                 "id": str(index),
-                "prompt": _messages(prompt),
-                **completion,
+                **self._marked(ids),
                 **{field: more[column][index] for field, column in self._columns.items()},
             }
-            for index, (prompt, completion) in enumerate(zip(prompts, located, strict=True))
+            for index, ids in enumerate(completion_ids)
         ]
-        began_s = asyncio.get_running_loop().time()
-        # One call a step: a connection that waited for it might be one that the service has closed meanwhile.
-        async with AsyncClient(self.how.url) as client:
-            judged = await self.how.judge(client, rollouts, [len(ids) for ids in completion_ids])
-        self._report(judged, asyncio.get_running_loop().time() - began_s, more.get("log_metric"))
+        began_s = time.monotonic()
+        judged = await self.rewards.judge_batch(
+            [messages(prompt) for prompt in prompts],
+            completion_ids,
+            tokenizer=self._tokenizer,
+            policy=self.policy,
+            fields=fields,
+        )
+        log_metric: Callable[[str, float], None] | None = more.get("log_metric")
+        if log_metric is not None:
+            failed = sum(isinstance(one, Failed) for one in judged)
+            log_metric(f"{self.__name__}/failed", failed / len(judged))
+            log_metric(f"{self.__name__}/call_s", time.monotonic() - began_s)
+        self.policy.settle(judged, step=getattr(more.get("trainer_state"), "global_step", None))
+        self.policy.report()  # a step's rewards are asked for once: nothing is gained by waiting for the next
         return judged
 
     def scalars(self, judged: Sequence[Judged]) -> list[float | None]:
         """Each completion's rewards as one number; None where there are none."""
         return [None if isinstance(one, Failed) or not one else float(self._aggregate(one)) for one in judged]
 
-    def _located(self, completion_ids: Sequence[list[int]]) -> list[dict[str, Any]]:
-        """The completions as they are sent; markers that are no text (end, padding) are not the policy's words."""
+    def _marked(self, ids: Sequence[int]) -> dict[str, Any]:
+        """What the text alone does not say: that it was cut off, and which tokens are markers and not words."""
         tokenizer = self._tokenizer
         if tokenizer is None:
-            return [{"completion": {"token_ids": ids}} for ids in completion_ids]
-        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
+            return {}
         ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
-        markers = frozenset(tokenizer.all_special_ids)
-        sent = []
-        for ids in completion_ids:
-            try:
-                text, offsets = decoded_offsets(tokenizer, ids)
-            except Unaligned as error:
-                raise ValueError(
-                    f'{error}: give AssayReward(tokenizer={{"name": ..., "revision": ...}})'
-                ) from error
-            completion = {"text": text, "offsets": offsets, "truncated": not ids or ids[-1] not in ends}
-            sent.append({"completion": completion, "mask": [int(one not in markers) for one in ids]})
-        return sent
-
-    def _report(
-        self, judged: Sequence[Judged], took_s: float, log_metric: Callable[[str, float], None] | None
-    ) -> None:
-        failed = sum(isinstance(one, Failed) for one in judged)
-        if log_metric is not None:
-            log_metric(f"{self.__name__}/failed", failed / len(judged))
-            log_metric(f"{self.__name__}/call_s", took_s)
-        if failed:
-            _log.warning("%s: %s", self.__name__, describe_failures(judged))
+        return {
+            "truncated": not ids or ids[-1] not in ends,
+            "mask": [int(one not in self._markers) for one in ids],
+        }
 
 
 class _DenseReward:
     """One dense reward in the row of TRL's reward functions: keeps what the last batch was judged to be."""
 
     def __init__(self, reward: AssayReward, shaping: Shaping) -> None:
-        if reward.how.route == "sequence":
+        if reward.rewards.route == "sequence":
             raise ValueError("route sequence has one reward a completion: give it in reward_funcs")
         self.reward, self.shaping = reward, shaping
         self.__name__ = reward.__name__
@@ -255,7 +249,7 @@ class DenseGRPOTrainer(GRPOTrainer):
         needed = [
             column
             for column, source in zip(dense, self._dense, strict=True)
-            if source.reward.how.on_failure == "skip" or not outcomes
+            if source.reward.policy.on_failure == "skip" or not outcomes
         ]
         left_out = missing[:, needed].any(dim=1)
         if outcomes:  # the aggregates of dense rewards are no outcome: their weight is 0
@@ -329,16 +323,3 @@ def _refuse_sequence_losses(trainer: type[GRPOTrainer], args: GRPOConfig | None)
         raise ValueError(
             f"{why}: loss_type {args.loss_type!r} weighs whole completions; grpo, dapo, ... do not"
         )
-
-
-def _messages(prompt: Any) -> str | list[dict[str, str]]:
-    """A prompt as the service takes it: text, or turns of text."""
-    if isinstance(prompt, str):
-        return prompt
-    return [{"role": turn["role"], "content": _text(turn.get("content"))} for turn in prompt]
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str) or content is None:
-        return content or ""
-    return "".join(block.get("text", "") for block in content)

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from assay.policy import FailurePolicy
 from assay.testing import FakeServer
-from assay.token_rewards import TokenRewards, messages
+from assay.token_rewards import Rewards, SequenceRewards, TokenRewards, messages
 from assay.wire import Failed
 
 POLICY = FailurePolicy(timeout_s=10)
@@ -109,6 +109,60 @@ async def test_whatever_the_service_does_is_a_failure_within_the_deadline(
 def test_prompts_are_sent_as_text(prompt: Any, sent: Any) -> None:
     """Images stay behind."""
     assert messages(prompt) == sent
+
+
+def batch(server: FakeServer, rewards: Rewards, ids: list[list[int]], timeout_s: float = 10.0) -> Any:
+    """Asks for all of them at once."""
+    return rewards.judge_batch(
+        ["why"] * len(ids),
+        ids,
+        tokenizer=words(),
+        policy=FailurePolicy(timeout_s=timeout_s),
+        fields=[{"id": str(index)} for index in range(len(ids))],
+    )
+
+
+async def test_a_batch_is_one_call(server: FakeServer) -> None:
+    """A completion that cannot be followed is not sent and fails alone, at its place."""
+    server.reward = lambda rollout, tokens: [float(rollout["id"])] * tokens
+    ids = [[0], [0, 99], [1, 2]]
+    first, second, third = await batch(server, TokenRewards(task="math-steps", url=server.url), ids)
+    assert (first, third) == ((0.0,), (2.0, 2.0))
+    assert (second.id, second.kind) == ("1", "invalid")
+    [received] = server.received
+    assert [one["id"] for one in received.body["rollouts"]] == ["0", "2"]
+
+
+async def test_a_batch_of_which_nothing_can_be_sent_is_not_sent(server: FakeServer) -> None:
+    """It has failed already."""
+    (judged,) = await batch(server, TokenRewards(task="math-steps", url=server.url), [[99]])
+    assert judged.kind == "invalid"
+    assert not server.received
+
+
+async def test_a_batch_of_whole_completions_has_one_number_each(server: FakeServer) -> None:
+    """However many tokens they have."""
+    judged = await batch(server, SequenceRewards(url=server.url), [[0], [0, 1, 2]])
+    assert [len(one) for one in judged] == [1, 1]
+    [received] = server.received
+    assert received.path == "/score/sequence"
+
+
+@pytest.mark.parametrize("trouble", ["stalls", "refuses", "is away"])
+async def test_a_batch_fails_within_the_deadline(server: FakeServer, trouble: str) -> None:
+    """All of it, and nothing raises."""
+    if trouble == "stalls":
+        server.delay_s = 60.0
+    elif trouble == "refuses":
+        server.refuse(422, "invalid", times=100)
+    else:
+        server.stop()
+    began = time.monotonic()
+    judged = await batch(server, TokenRewards(task="math-steps", url=server.url), [[0], [1]], timeout_s=0.5)
+    expected = {"stalls": "past_deadline", "refuses": "invalid", "is away": "unreachable"}[trouble]
+    assert {one.kind for one in judged} <= {expected, "past_deadline"}
+    assert all(isinstance(one, Failed) for one in judged)
+    assert time.monotonic() - began < 3.0
 
 
 def test_rewards_of_whole_completions_are_refused() -> None:

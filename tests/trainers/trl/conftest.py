@@ -139,7 +139,8 @@ class Planter:
             "results": [self._result(rollout) for rollout in request["rollouts"]],
             "recipe": {"id": "x"},
         }
-        problem = {"kind": "overloaded", "detail": "later"}
+        kinds = {401: "unauthenticated", 422: "invalid"}
+        problem = {"kind": kinds.get(self.status, "overloaded"), "detail": "no"}
         kind = b"application/json" if self.status == 200 else b"application/problem+json"
         await send(
             {"type": "http.response.start", "status": self.status, "headers": [(b"content-type", kind)]}

@@ -122,6 +122,33 @@ def test_outcomes_and_shaping_are_those_of_the_formula(
     assert logged["assay/math-steps/shaping"] > 0
 
 
+def test_failures_are_logged_once_a_step_with_the_step(
+    planted: AssayReward,
+    planter: Any,
+    policy: Any,
+    tokenizer: Any,
+    problems: Any,
+    arguments: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """How many there were, which step it was, what became of them and why."""
+    planter.status = 503
+    DenseGRPOTrainer(
+        policy,
+        [even],
+        arguments(),
+        train_dataset=problems,
+        processing_class=tokenizer,
+        dense=[(planted, PLAIN)],
+    ).train()
+    logged = [record.getMessage() for record in caplog.records if record.name == "assay"]
+    assert [line.split(" were ")[0] for line in logged] == [
+        "4 of 4 rollouts of step 0",
+        "4 of 4 rollouts of step 1",
+    ]
+    assert all("masked out (overloaded: 4)" in line for line in logged)
+
+
 def test_weight_zero_trains_like_trl(
     planted: AssayReward, policy: Any, tokenizer: Any, problems: Any, arguments: Any
 ) -> None:
@@ -168,7 +195,7 @@ def test_what_failed_is_masked_or_keeps_its_outcome(
     assert trainer.state.log_history[0]["assay/math-steps/failed"] == 1.0
 
 
-def test_raise_ends_the_training_and_so_does_a_refused_call(
+def test_raise_ends_the_training_and_so_does_a_mistake_in_the_set_up(
     planter: Any,
     planted_url: str,
     named_tokenizer: Any,
@@ -177,10 +204,11 @@ def test_raise_ends_the_training_and_so_does_a_refused_call(
     problems: Any,
     arguments: Any,
 ) -> None:
-    """What would be refused at every step is no failure of a rollout."""
-    for status, on_failure, error in (
-        (503, "raise", assay.AssayError),
-        (422, "skip", assay.CallRejected),
+    """A call that was never answered otherwise than by refusing it would be refused at every step."""
+    for status, on_failure, kind in (
+        (503, "raise", "overloaded"),
+        (422, "skip", "invalid"),
+        (401, "scalar", "unauthenticated"),
     ):
         planter.status = status
         reward = AssayReward(planted_url, task="math-steps", tokenizer=named_tokenizer, on_failure=on_failure)
@@ -192,8 +220,9 @@ def test_raise_ends_the_training_and_so_does_a_refused_call(
             processing_class=tokenizer,
             dense=[(reward, PLAIN)],
         )
-        with pytest.raises(error):
+        with pytest.raises(assay.RolloutFailed) as raised:
             trainer.train()
+        assert raised.value.kind == kind
 
 
 def test_truncated_completions_and_tools_are_not_shaped(

@@ -80,7 +80,7 @@ def test_it_trains_grpo(
 def test_a_reward_travels_to_another_process(tokenizer: Any) -> None:
     """TRL's asynchronous trainer pickles its reward functions."""
     again = pickle.loads(pickle.dumps(AssayReward(task="math-steps", tokenizer=tokenizer)))  # noqa: S301
-    assert again.how.task == "math-steps"
+    assert again.rewards.task == "math-steps"
 
 
 def test_another_trl_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
