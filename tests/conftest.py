@@ -6,7 +6,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import httpx
@@ -25,12 +26,12 @@ hypothesis.settings.load_profile("assay")
 
 
 @contextmanager
-def serve(app: object) -> Iterator[str]:
-    """Run an ASGI application on a free port; gives its URL."""
+def serve(app: object, start_s: float = 60) -> Iterator[str]:
+    """Run an ASGI application on a free port, which it may take ``start_s`` to open; gives its URL."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + start_s
     while not server.started:
         if not thread.is_alive() or time.monotonic() > give_up_at:
             raise RuntimeError("the server did not start")
@@ -140,3 +141,32 @@ def service(_scripted_service: tuple[str, ScriptedCritic], critic: ScriptedCriti
     """A client of a service whose critic is ``critic``, over HTTP on both sides."""
     with httpx.Client(base_url=_scripted_service[0], timeout=60) as client:
         yield client
+
+
+def finds_zebras(prompt: str) -> str:
+    """A critic to whom `you zebra` is an insult, and who has no words for what is `unspeakable`."""
+    if "unspeakable" in prompt:
+        return "I would rather not."
+    return "Toxic Span 1: you zebra" if "you zebra" in prompt else "None identified"
+
+
+@pytest.fixture(scope="session")
+def foreign() -> Iterator[Callable[..., str]]:
+    """Gives the URL of a service that judges foreign requests as the settings say, by a critic who finds zebras.
+
+    One service for the same settings, however often it is asked for.
+    """
+    critic = ScriptedCritic()
+    critic.reply = finds_zebras
+    with ExitStack() as stack:
+        url = stack.enter_context(serve(critic))
+        engine = EngineSettings(engine=EngineName.OPENAI, model="scripted", base_url=f"{url}/v1")
+        fake = {"engine": EngineName.FAKE}
+
+        @cache
+        def start(said: str) -> str:
+            by_critic = {"method": "critic", "task": "relc-toxicity", **json.loads(said)}
+            settings = Settings(critic=engine, rewriter=fake, segment=fake, sequence=fake, compat=by_critic)
+            return stack.enter_context(serve(create_app(settings)))
+
+        yield lambda **compat: start(json.dumps(compat, sort_keys=True))

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from . import __version__
 from .domain.failure import Rejected
-from .http import errors, openapi, ops, routes
+from .http import compat, errors, openapi, ops, routes
 from .http.house import House
 from .http.middleware import Observed
 from .runtime import open_runtime
@@ -25,7 +25,11 @@ class State(TypedDict):
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service as ``settings`` ask for it; models are loaded when it starts and let go when it stops."""
+    """The service as ``settings`` ask for it; models are loaded when it starts and let go when it stops.
+
+    Raises ``ValueError`` for settings of the foreign formats by which nobody could be asked.
+    """
+    compat.check(settings.compat)
     telemetry = Telemetry()
 
     @asynccontextmanager
@@ -40,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.include_router(routes.router)
+    app.include_router(compat.router)
     app.include_router(ops.router)
     app.add_middleware(Observed, telemetry=telemetry)
     app.add_exception_handler(Rejected, errors.on_rejected)

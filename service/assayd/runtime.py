@@ -23,6 +23,7 @@ from .domain.ports import Engine, Generates, Store, Tended
 from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
+from .domain.text import Alignment
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
 from .hosting import Hosting, adapted
@@ -144,6 +145,10 @@ class Runtime:
     ) -> list[Completion | Failure]:
         """Tokens and characters of each completion brought together, or the reason why not."""
         return await self._aligner.align_all(completions, tokenizer, own=own)
+
+    async def read(self, sent: str | Sequence[int], tokenizer: ModelRef | None) -> Alignment:
+        """The tokens of one running text, special tokens kept as text; raises ``Unaligned``."""
+        return await self._aligner.read(sent, tokenizer)
 
     @property
     def engines(self) -> Mapping[str, Engine]:

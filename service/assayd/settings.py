@@ -6,7 +6,7 @@ given with ``--config``; the environment wins.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
@@ -183,6 +183,38 @@ class CacheSettings(Section):
     A call is looked up by commands for 32 rollouts each, four at a time: a Redis that is gone costs it this once."""
 
 
+class CompatSettings(Section):
+    """What other servers' wire formats cannot say: who judges, and what becomes of the rewards of the tokens."""
+
+    method: Literal["critic", "grm", "segment", "prefix_diff", "attention", "implicit_prm", "sequence"] = (
+        "segment"
+    )
+    """Who judges; `sequence` gives one reward a completion and none to its tokens."""
+    task: str = "math-steps"
+    """What the critic looks for, where it is the one who judges."""
+    options: dict[str, Any] = {}
+    """Options of that method, as its own route takes them."""
+    aggregation: Literal["sum", "mean", "last", "min"] = "sum"
+    """How the rewards of the tokens become one number. `sum` is the return of an episode paid token by token."""
+    tokenizer: str | None = None
+    """The policy's tokenizer, by which texts are cut and ids are read; without it, texts by the service's own."""
+    tokenizer_revision: str | None = None
+    on_failure: Literal["error", "null"] = "error"
+    """`null`: a rollout that could not be judged is answered as having no reward, in the formats that can say so.
+
+    `error`, and all other formats: the call fails."""
+    template: Literal["auto", "chatml", "llama3", "phi3", "gemma", "mistral", "deepseek"] = "auto"
+    """Whose chat markers tell prompt and completion apart in one running text; `auto`: those that are in it."""
+    turn: Literal["only", "last"] = "only"
+    """Which of the assistant's turns is the completion; `only` refuses a text in which there are several."""
+    completion_start: str | None = Field(None, min_length=1)
+    """What stands before the completion in running texts without such markers: `\\nAssistant:`, for example."""
+    completion_end: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """End markers that are no part of a completion, besides those of the chat templates."""
+    reference_field: str = "expected_answer"
+    """The field of NeMo-Gym's rows that holds the reference."""
+
+
 class Settings(BaseSettings):
     """All of Assay's settings."""
 
@@ -197,6 +229,7 @@ class Settings(BaseSettings):
     rewriter: RewriterSettings = RewriterSettings()
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
+    compat: CompatSettings = CompatSettings()
 
     @classmethod
     def settings_customise_sources(

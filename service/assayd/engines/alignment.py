@@ -88,6 +88,11 @@ class PolicyTokenizer:
         )
         return alignment, frozenset(markers)
 
+    def spell(self, token_ids: Sequence[int]) -> Alignment:
+        """What the ids decode to with special tokens kept as text; raises ``Unaligned`` for unknown ids."""
+        ids = tuple(token_ids)
+        return _alignment(next(self._decodings(ids, self._tokens_of(ids))), ids)
+
     def _special_among(self, ids: Sequence[int]) -> frozenset[int]:
         return frozenset(index for index, token_id in enumerate(ids) if token_id in self._special_ids)
 

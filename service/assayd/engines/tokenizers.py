@@ -74,6 +74,20 @@ class Aligner:
             return TextTokenizer(await self._tokenizers.get(str(self._own)), is_policy=False)
         return TextTokenizer(await self._tokenizers.get(tokenizer.name, tokenizer.revision), is_policy=True)
 
+    async def read(self, sent: str | Sequence[int], tokenizer: ModelRef | None) -> Alignment:
+        """The tokens of one running text, prompt and all, special tokens kept as text; or the text of ids.
+
+        A text is cut by ``tokenizer``, or by the service's own. Raises ``Unaligned`` for what has no such reading.
+        """
+        if tokenizer is None and not isinstance(sent, str):
+            raise Unaligned("token ids mean nothing without their tokenizer")
+        name, revision = (str(self._own), None) if tokenizer is None else (tokenizer.name, tokenizer.revision)
+        loaded = await self._tokenizers.get(name, revision)
+        if isinstance(sent, str):
+            alignment, _ = await asyncio.to_thread(loaded.encode, sent)
+            return alignment
+        return await asyncio.to_thread(loaded.spell, sent)
+
     async def align_all(
         self,
         completions: Sequence[RawCompletion],

@@ -1,7 +1,7 @@
 """Reads a request's body within bounds, and gives up the work when the caller has gone."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,6 +40,16 @@ async def read_by_method(
     return model.model_validate_json(body)
 
 
+async def read_by_field(
+    request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
+) -> M | N:
+    """The body as the model of whichever field of ``others`` is in it, ``first`` where none is; raises alike."""
+    body = await _read(request, max_mb)
+    present = _fields(body)
+    model: type[M] | type[N] = next((others[name] for name in others if name in present), first)
+    return model.model_validate_json(body)
+
+
 async def _read(request: Request, max_mb: float) -> bytes:
     limit = int(max_mb * _BYTES_PER_MB)
     body = bytearray()
@@ -59,6 +69,14 @@ def _method(body: bytes) -> object:
         return msgspec.json.decode(body, type=_Peek).method
     except msgspec.DecodeError:
         return None
+
+
+def _fields(body: bytes) -> Collection[str]:
+    """The fields of the body, before anyone has validated it."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return ()
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -17,6 +17,7 @@ from ..domain.provenance import ModelRef
 from ..domain.readiness import Readiness
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Completion
+from ..domain.text import Alignment
 from ..engines.tokenizers import RawCompletion
 from ..pipeline import Pipeline
 from ..settings import Settings
@@ -100,6 +101,13 @@ class House(Protocol):
         own: tuple[str, str | None] | None = None,
     ) -> list[Completion | Failure]:
         """Tokens and characters brought together, or the reason why not."""
+        ...
+
+    async def read(self, sent: str | Sequence[int], tokenizer: ModelRef | None) -> Alignment:
+        """The tokens of one running text, or the text of token ids, special tokens kept as text.
+
+        Raises ``Unaligned`` for what has no such reading.
+        """
         ...
 
     @property

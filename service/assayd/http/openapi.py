@@ -11,25 +11,19 @@ from pydantic.json_schema import models_json_schema
 
 from .answers import Problem
 from .errors import PROBLEM_JSON
-from .rewrite_answers import ProbeResponse, RewriteResponse
-from .schemas import ProbeRequest, RewriteRequest, SegmentRequest, SequenceRequest, TokenRequest
-from .segment_answers import SegmentResponse
-from .sequence_answers import SequenceResponse
-from .token_answers import TokenResponse
 
 _REF: Final = "#/components/schemas/{}"
-_REQUESTS: Final[list[type[BaseModel]]] = [
-    TokenRequest,
-    ProbeRequest,
-    SegmentRequest,
-    SequenceRequest,
-    RewriteRequest,
-]
-_ANSWERS: Final = [TokenResponse, ProbeResponse, SegmentResponse, SequenceResponse, RewriteResponse, Problem]
+_requests: Final[set[type[BaseModel]]] = set()
+_answers: Final[set[type[msgspec.Struct]]] = {Problem}
 
 
 def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
-    """The arguments that make a route show its requests, its answers and its problems in the document."""
+    """The arguments that make a route show its requests, its answers and its problems in the document.
+
+    The shapes join the document's components here, where they are declared, and nowhere else.
+    """
+    _requests.update(bodies)
+    _answers.update(answers)
     problem = {"description": "Why the call was refused", "content": {PROBLEM_JSON: _schema([Problem])}}
     return {
         "response_model": None,
@@ -68,7 +62,13 @@ def _schema(shapes: Sequence[type]) -> dict[str, Any]:
 
 def _components() -> dict[str, Any]:
     _, requests = models_json_schema(
-        [(model, "validation") for model in _REQUESTS], ref_template=_REF.format("{model}")
+        [(model, "validation") for model in sorted(_requests, key=_name)], ref_template=_REF.format("{model}")
     )
-    _, answers = msgspec.json.schema_components(_ANSWERS, ref_template=_REF.format("{name}"))
+    _, answers = msgspec.json.schema_components(
+        sorted(_answers, key=_name), ref_template=_REF.format("{name}")
+    )
     return dict(sorted({**requests["$defs"], **answers}.items()))
+
+
+def _name(shape: type) -> str:
+    return shape.__name__

@@ -7,9 +7,9 @@ itself goes on.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from itertools import count
-from threading import Lock
 from typing import Any, Final, Self, TypeAlias
 from uuid import uuid4
 
@@ -42,8 +42,8 @@ FIRST_START_S: Final = 60.0
 
 log = structlog.get_logger()
 
-_one_start_at_a_time = Lock()
-"""vLLM measures free memory while it starts, and registers its metrics where the last engine's are."""
+_starter = ThreadPoolExecutor(1, thread_name_prefix="vllm start")
+"""One start at a time: vLLM measures free memory, and registers its metrics where the last engine's are."""
 _shares = Shares()
 """Of the GPUs of this machine, as far as this process takes them."""
 
@@ -131,6 +131,8 @@ class Host:
         if self._engine is not None and not self._engine.errored:
             await self._engine.wake_up()
             self.outage = None
+        else:
+            self._say_down(0.0)
         self._awake.set()
 
     @property
@@ -160,7 +162,8 @@ class Host:
 
     async def _build(self) -> None:
         began = time.monotonic()
-        engine, self.registry = await asyncio.to_thread(_built, self._args)
+        loop = asyncio.get_running_loop()
+        engine, self.registry = await loop.run_in_executor(_starter, _built, self._args)
         self._engine = engine
         await _last(_stream(engine, [0], self._canary, None))
         self._start_s = time.monotonic() - began
@@ -175,6 +178,8 @@ class Host:
         if engine.output_handler is not None:
             # Else it takes the end of the engine for its death, and logs that.
             engine.output_handler.cancel()
+        # Whoever still waits is told: the handler may not have come to that.
+        engine.output_processor.propagate_error(EngineDeadError())
         await asyncio.to_thread(engine.shutdown, GRACE_S)
 
     async def _keep_alive(self) -> None:
@@ -225,9 +230,8 @@ class Host:
 
 def _built(args: AsyncEngineArgs) -> tuple[AsyncLLM, CollectorRegistry]:
     """An engine and the registry of its metrics. Takes tens of seconds."""
-    with _one_start_at_a_time:
-        logger, registry = private_metrics()
-        return AsyncLLM.from_engine_args(args, stat_loggers=[logger]), registry
+    logger, registry = private_metrics()
+    return AsyncLLM.from_engine_args(args, stat_loggers=[logger]), registry
 
 
 def _stream(

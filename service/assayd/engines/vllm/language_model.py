@@ -146,9 +146,14 @@ class LanguageModel(Hosted):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         told = await self._host.ask(list(reading.ids), params, deadline=deadline, adapter=self._adapter)
-        logprobs, opened = _weights(
-            told.prompt_logprobs, told.outputs[0].logprobs, reading.start, self._text.vocabulary
-        )
+        weighed = told.prompt_logprobs
+        places = range(reading.start, len(weighed))
+        # vLLM names the id itself first, then the likeliest.
+        logprobs = [weighed.logprobs[weighed.start_indices[place]] for place in places]
+        opened = [0.0] * len(logprobs)
+        if entropies:
+            opened = [_entropy(weighed, place, self._text.vocabulary) for place in places[1:]]
+            opened.append(_entropy(told.outputs[0].logprobs, 0, self._text.vocabulary))
         if not all(map(math.isfinite, (*logprobs, *opened))):
             raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
         stats = token_stats(reading, completion, logprobs, opened)
@@ -200,32 +205,20 @@ def _params(sampling: Sampling) -> SamplingParams:
     )
 
 
-def _weights(
-    prompt: FlatLogprobs, reply: FlatLogprobs, start: int, vocabulary: int
-) -> tuple[list[float], list[float]]:
-    """A log-probability and an entropy per id from ``start`` on; vLLM names the id itself first, then the likeliest."""
-    places = range(start, len(prompt))
-    logprobs = [prompt.logprobs[prompt.start_indices[place]] for place in places]
-    behind = [_at(prompt, place) for place in places[1:]]
-    return logprobs, [_entropy(likely, vocabulary) for likely in (*behind, _at(reply, 0))]
-
-
-def _at(flat: FlatLogprobs, place: int) -> dict[int, float]:
-    part = slice(flat.start_indices[place], flat.end_indices[place])
-    return dict(zip(flat.token_ids[part], flat.logprobs[part], strict=True))
-
-
-def _entropy(likely: Mapping[int, float], vocabulary: int) -> float:
+def _entropy(flat: FlatLogprobs, place: int, vocabulary: int) -> float:
     """The entropy of a distribution of which some probabilities are known: half way between its bounds.
 
-    What the others hold together is spread evenly over all of them at most, and over as few as are no likelier than
-    the least known one at least.
+    What the others hold together is spread evenly over all of them at most, and at least over as few as are no likelier
+    than the least of the likeliest. The id itself comes first, and may be less likely than others that are not told.
     """
+    first, end = flat.start_indices[place], flat.end_indices[place]
+    likely = dict(zip(flat.token_ids[first:end], flat.logprobs[first:end], strict=True))
     known = [math.exp(logprob) for logprob in likely.values()]
     told = -math.fsum(share * math.log(share) for share in known if share > 0)
     rest, others = 1.0 - math.fsum(known), vocabulary - len(known)
     if others <= 0 or rest <= 0:
         return told
     most = -rest * math.log(rest / others)
-    least = -rest * math.log(min(min(known), rest)) if min(known) > 0 else most
+    highest = math.exp(min(flat.logprobs[first + 1 : end]))
+    least = -rest * math.log(min(highest, rest)) if highest > 0 else most
     return told + (least + most) / 2

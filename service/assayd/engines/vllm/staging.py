@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from vllm import ModelRegistry
 
 from ...settings import EngineSettings
 from ..model_files import WEIGHTS_INDEX
@@ -84,8 +85,9 @@ def _config(config: PreTrainedConfig) -> dict[str, Any]:
 
 def _causal(config: PreTrainedConfig) -> str:
     architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
-    if architecture is None:
+    # That table has models that read both ways too, which vLLM would hand to transformers' own code.
+    if architecture not in ModelRegistry.get_supported_archs():
         raise ValueError(
-            f"a {config.model_type} is no causal language model with a head: set segment.engine to transformers"
+            f"vLLM hosts no {config.model_type} as a causal language model: set segment.engine to transformers"
         )
     return str(architecture)
