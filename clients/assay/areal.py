@@ -12,7 +12,6 @@ whether a configuration fits.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -23,10 +22,9 @@ from areal.utils import stats_tracker
 from areal.workflow.rlvr import RLVRWorkflow
 
 from .dense import Shaping, shape
-from .policy import FailurePolicy
+from .policy import FailurePolicy, log
 from .token_rewards import Judged, TokenRewards, failed, messages
 
-log = logging.getLogger("assay")
 _told: Final[ContextVar[list[Judged] | None]] = ContextVar("assay_told", default=None)
 
 
@@ -79,7 +77,7 @@ class DenseRLVRWorkflow(RLVRWorkflow):  # type: ignore[misc]
             trajectory = await super().arun_episode(engine, data)
         finally:
             _told.reset(before)
-        log.disabled = False  # AReaL's logging switches off every logger that was there before it
+        log.disabled = False  # by AReaL's logging, which switches off every logger that was there before
         settled = self.policy.settle(told, step=engine.get_version())
         stats_tracker.get(workflow_context.stat_scope()).scalar(
             assay_failed=float(not isinstance(settled[0], tuple))

@@ -52,7 +52,8 @@ def register(
     """
     from prime_rl.orchestrator import algo
 
-    base = algo.ALGORITHM_CLASSES[algorithm]
+    known = algo.ALGORITHM_CLASSES[algorithm]
+    base = getattr(known, "plain", known)  # registering again replaces
     if base.action_loss_type != "rl":
         raise ValueError(f"{algorithm} trains by {base.action_loss_type}: it has no advantages to shape")
     judge = TraceJudge(rewards, tokenizer, fields, policy or FailurePolicy())
@@ -132,6 +133,8 @@ def _dense(base: type[Any], judge: TraceJudge, shaping: Shaping) -> type[Any]:
 
     class DenseAlgorithm(base):  # type: ignore[misc]
         """Asks for token rewards as each episode ends, and shapes by them when its group is complete."""
+
+        plain = base
 
         async def score_episode(self, episode: Any) -> None:
             """What the service says is kept in each trace's ``info``, and written wherever traces are."""

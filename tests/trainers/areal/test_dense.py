@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from assay import FailurePolicy, RolloutFailed
+from assay import policy as policies
 from assay.areal import DenseRLVRWorkflow, check
 from assay.dense import Shaping, outcome_advantages, shape
 from assay.testing import FakeServer
@@ -157,8 +158,11 @@ async def test_a_failed_completion_is_left_out_of_its_group(
         assert row == pytest.approx([whole + token for token in planted(one)], abs=1e-4)
 
 
-async def test_a_service_that_is_away(workflow: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    """The declared fallbacks; and no step waits for ever."""
+async def test_a_service_that_is_away(
+    workflow: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The declared fallbacks; and no step waits for ever. Logs are seen though AReaL switches other loggers off."""
+    monkeypatch.setattr(policies.log, "handlers", [caplog.handler])  # AReaL takes the root's away
     away = TokenRewards(task="math-steps", url="http://127.0.0.1:9", tokenizer=PRIVATE)
     impatient = {"rewards": away, "policy": FailurePolicy("skip", timeout_s=2)}
     assert await group(workflow(**impatient)) is None

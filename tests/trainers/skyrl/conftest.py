@@ -13,8 +13,9 @@ import typing_extensions
 from assay.testing import FakeServer
 
 collect_ignore_glob = [] if find_spec("skyrl") else ["test_*.py"]
-# On Python 3.11 pydantic takes no other, and SkyRL declares requests by that of `typing`.
-typing.TypedDict = typing_extensions.TypedDict  # type: ignore[assignment]
+if find_spec("skyrl"):
+    # On Python 3.11 pydantic takes no other, and SkyRL declares requests by that of `typing`.
+    typing.TypedDict = typing_extensions.TypedDict  # type: ignore[assignment]
 
 
 @pytest.fixture
