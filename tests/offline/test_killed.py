@@ -180,8 +180,9 @@ def test_two_runs_never_write_one_file(slow_url: str, data: Path, tmp_path: Path
     assert "another process" in told
 
 
-def test_interrupting_a_run_says_how_to_go_on(slow_url: str, data: Path, tmp_path: Path) -> None:
+def test_interrupting_a_run_says_how_to_go_on(stub: Any, slow_url: str, data: Path, tmp_path: Path) -> None:
     """As from the keyboard."""
+    stub.delay_s = 0.3  # it would be done before a slow machine had sent the signal
     out = tmp_path / "out.jsonl"
     process = started(data, out, "--with", "token", "--url", slow_url, "--batch", 1)
     journal = out.with_name("out.jsonl.assay") / "journal"

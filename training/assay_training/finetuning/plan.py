@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
+
+from assayd.domain.provenance import ModelRef
 
 from .optimizers import OptimizerName
 
@@ -54,7 +56,12 @@ class BasePlan:
 
     def as_json(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
-        return asdict(self)
+        models = {
+            field.name: model.identity()
+            for field in fields(self)
+            if isinstance(model := getattr(self, field.name), ModelRef)
+        }
+        return asdict(self) | models
 
     @property
     def digest(self) -> str:

@@ -16,7 +16,7 @@ def card_of(
     """The card; ``plan`` in it tells whether a call asks for this very model."""
     return {
         "format": FORMAT,
-        "base": asdict(plan.base),
+        "base": plan.base.identity(),
         "prompts": {"locate": asdict(plan.locate), "fix": asdict(plan.fix)},
         "max_length": plan.max_length,
         "rows": {**counts, "sha256": plan.rows_sha256},

@@ -17,7 +17,7 @@ def card_of(
     reading = plan.reading
     return {
         "format": FORMAT,
-        "base": asdict(plan.base),
+        "base": plan.base.identity(),
         "entropy_model": None if plan.entropy_model is None else plan.entropy_model.identity(),
         "cut": asdict(reading.cut),
         "max_length": reading.max_length,
