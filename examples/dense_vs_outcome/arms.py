@@ -2,6 +2,8 @@
 
 All of them see the same problems, samples of the same number, and the same outcome: whether the final answer is right.
 The weights bring a faulted token to about half of what a right answer is worth more than a wrong one.
+The rewriter also praises: a token it would keep gets up to 0.5, five times what a faulted one loses (``clip_correct``
+bounds it), so its arm also says again, token by token, that an answer is right.
 """
 
 from typing import Any, Final

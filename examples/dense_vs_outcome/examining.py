@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .problems import answer, examination
 
 LONGEST = 96
-PER_BATCH = 100
+PER_BATCH = 200
 
 
 @torch.inference_mode()

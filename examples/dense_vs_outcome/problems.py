@@ -1,7 +1,7 @@
 """Arithmetic stories to learn on, and others to be examined on.
 
-Both come from the generator of the embedded models' own world; no story that is asked in the examination is ever
-trained on, by the base policy or by reinforcement.
+Both come from the generator of the embedded models' own world; no story that is asked in the examination is
+shown to the base policy when it is taught to slip, or in reinforcement.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from assay_training.corpora.arithmetic import arithmetic_items
 from assay_training.corpora.items import Item, Split
 
-STEPS = (2, 3)
+STEPS = (1, 2)
 ASKED = 200
 EXAMINATION_SEED = "examination"
 _ANSWER = re.compile(r"^A: *(\d+)\s*$", re.MULTILINE)

@@ -39,9 +39,9 @@ from .problems import answer, training_problems
 PROMPTS_PER_STEP = 8
 SAMPLES_PER_PROMPT = 8
 SAMPLES_PER_STEP = PROMPTS_PER_STEP * SAMPLES_PER_PROMPT
-STEPS = 150
-EXAMINED_EVERY = 10
-LEARNING_RATE = 2e-5
+STEPS = 40
+EXAMINED_EVERY = 5
+LEARNING_RATE = 2e-4
 WARM_UP_STEPS = 5
 LOGGED = ("rewards/right_answer/mean", "completions/mean_length", "entropy")
 
