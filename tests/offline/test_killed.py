@@ -36,7 +36,13 @@ def slow_url(stub: Any, stub_url: str) -> str:
 def started(*arguments: object) -> subprocess.Popen[bytes]:
     """``assayd annotate`` in a process of its own."""
     command = [sys.executable, "-m", "assayd", "annotate", *map(str, arguments), "--task", "math-steps"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A shell's background jobs ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def finished(*arguments: object) -> str:
@@ -182,7 +188,6 @@ def test_two_runs_never_write_one_file(slow_url: str, data: Path, tmp_path: Path
 
 def test_interrupting_a_run_says_how_to_go_on(stub: Any, slow_url: str, data: Path, tmp_path: Path) -> None:
     """As from the keyboard."""
-    stub.delay_s = 0.3  # it would be done before a slow machine had sent the signal
     out = tmp_path / "out.jsonl"
     process = started(data, out, "--with", "token", "--url", slow_url, "--batch", 1)
     journal = out.with_name("out.jsonl.assay") / "journal"
