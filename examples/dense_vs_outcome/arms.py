@@ -2,8 +2,8 @@
 
 All of them see the same problems, samples of the same number, and the same outcome: whether the final answer is right.
 The weights bring a faulted token to about half of what a right answer is worth more than a wrong one.
-The rewriter also praises: a token it would keep gets up to 0.5, five times what a faulted one loses (``clip_correct``
-bounds it), so its arm also says again, token by token, that an answer is right.
+The rewriter also praises tokens that it would keep: by the paper's default with up to 0.5, five times what a faulted
+one loses. Here as much as a fault costs, so that its arm is not mostly the outcome said again at every token.
 """
 
 from typing import Any, Final
@@ -20,7 +20,7 @@ SHAPED: Final[dict[str, tuple[dict[str, Any], Shaping]]] = {
             "method": "grm",
             "columns": {"reference": "reference"},
             # The policy's tokenizer is the rewriter's but for a template that neither uses.
-            "options": {"tokenizer_policy": "transfer"},
+            "options": {"tokenizer_policy": "transfer", "clip_correct": [0.0, 0.1]},
         },
         Shaping(weight=5.0, baseline="group"),
     ),

@@ -24,6 +24,8 @@ TIMEOUT_S = 60
 AT_ONCE_S = 10.0
 """Within which every call under way is answered when the engine dies; a start takes more than twice as long."""
 START_S = 240.0
+AFTER_THE_END_S = 10.0
+"""Within which all that the service started has ended, too."""
 TOLERANCE = 1e-4
 
 
@@ -42,9 +44,9 @@ class Service:
         return [child for child in children if "EngineCore" in child.name()]
 
     @property
-    def processes(self) -> list[int]:
+    def processes(self) -> list[psutil.Process]:
         """All that it started."""
-        return sorted(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def ready(self) -> bool:
         """Whether ``/readyz`` is green."""
@@ -99,12 +101,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             _until_up(served, log)
             yield served
         finally:
-            left = served.processes if process.poll() is None else []
+            started = served.processes if process.poll() is None else []
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-            assert not [pid for pid in left if psutil.pid_exists(pid) and not _zombie(pid)], (
-                "processes are left"
-            )
+            # Some end by reading that the service has ended: Python's tracker of shared memory, for one.
+            _, left = psutil.wait_procs(started, timeout=AFTER_THE_END_S)
+            assert not [one for one in left if not _zombie(one)], "processes are left"
 
 
 def _until_up(service: Service, log: Path) -> None:
@@ -120,9 +122,9 @@ def _until_up(service: Service, log: Path) -> None:
     raise AssertionError(log.read_text(encoding="utf-8")[-4000:])
 
 
-def _zombie(pid: int) -> bool:
+def _zombie(process: psutil.Process) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
