@@ -11,6 +11,7 @@ from ...domain.rollout import Message
 from ...domain.sequence import Choice
 from ...settings import EngineSettings
 from ..batcher import Batcher
+from ..lateness import refuse_late
 from ..model_files import read_card
 from ..openings import openings
 from ..prompts import encode
@@ -82,10 +83,7 @@ class Generator:
 
     async def _write(self, messages: tuple[Message, ...], row: Row, deadline: Deadline) -> Generation:
         sampling = row.sampling
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
-            )
+        refuse_late(deadline)
         prompt_ids = await asyncio.to_thread(encode, self._loaded.tokenizer, messages)
         size = len(prompt_ids) + sampling.max_tokens
         if self._context is not None and size > self._context:
