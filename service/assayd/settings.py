@@ -4,6 +4,8 @@ Every key is ``ASSAY_<SECTION>__<KEY>`` in the environment, or ``<key>`` under `
 given with ``--config``; the environment wins.
 """
 
+import glob
+import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -42,6 +44,21 @@ class ServerSettings(Section):
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
     default_timeout_s: float = Field(60.0, gt=0)
+    tokenizers: tuple[str, ...] | None = None
+    """Policy tokenizers that calls may name, `*` in a name any characters: `["Qwen/*", "/models/*"]`.
+
+    Absent, any while only this machine can call (it listens on loopback and nobody has a key), else none: to name one
+    makes the service read a folder, or download from the hub. The one of `compat` need not be listed."""
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether other machines cannot reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 class VllmSettings(Section):
@@ -75,6 +92,8 @@ class EngineSettings(Section):
     dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = Field(None, ge=1)
+    allow_pickle: bool = False
+    """Read PyTorch's own weight files (`.bin`) where a model has no safetensors; their format can carry code."""
     vllm: VllmSettings = VllmSettings()
 
 
@@ -230,6 +249,14 @@ class Settings(BaseSettings):
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
     compat: CompatSettings = CompatSettings()
+
+    @property
+    def tokenizers(self) -> tuple[str, ...] | None:
+        """Patterns of the policy tokenizers that calls may name, None where they may name any."""
+        if self.server.tokenizers is None and self.server.on_loopback:
+            return None
+        own = self.compat.tokenizer
+        return (*(self.server.tokenizers or ()), *(() if own is None else (glob.escape(own),)))
 
     @classmethod
     def settings_customise_sources(

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+log = structlog.get_logger()
+
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
@@ -127,6 +129,16 @@ class _Together:
                 if known is not family:
                     known.samples.extend(family.samples)
         yield from families.values()
+
+
+def withheld(event: str, error: BaseException, **fields: object) -> str:
+    """Log what a library says went wrong, and give what callers may know of it: the name of the error.
+
+    What libraries say holds folders, addresses and keys of the machine. Not for errors that may quote a rollout: the
+    log holds none.
+    """
+    log.warning(event, error=type(error).__name__, said=str(error), **fields)
+    return f"{type(error).__name__} (the service's log says more)"
 
 
 def configure_logging(level: int = logging.INFO) -> None:

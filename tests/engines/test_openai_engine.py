@@ -344,12 +344,13 @@ async def test_only_what_mattered_is_left_out(engine: Generator, server: Server)
 
 
 async def test_no_server_is_an_engine_failure() -> None:
-    """A refused connection is tried again, then said with the address; the engine is not ready meanwhile."""
-    engine = Generator("http://127.0.0.1:9/v1", ModelRef("critic", "unpinned"))
+    """A refused connection is tried again, then said without the address; the engine is not ready meanwhile."""
+    engine = Generator("http://127.0.0.1:9/v1", ModelRef("the critic", "unpinned"))
     assert not await engine.ready()
     failed = await _failure(engine)
     assert failed.kind is FailureKind.ENGINE
-    assert "127.0.0.1:9" in failed.detail
+    assert "the critic" in failed.detail
+    assert "127.0.0.1" not in failed.detail
     await engine.close()
 
 

@@ -67,6 +67,4 @@ async def called(
             FailureKind.PAST_DEADLINE, f"{target} had no answer before the deadline"
         ) from None
     except Exception as error:
-        raise AnnotationFailed(
-            FailureKind.INTERNAL, f"{target} raised {type(error).__name__}: {error}"
-        ) from error
+        raise AnnotationFailed(FailureKind.INTERNAL, f"{target} raised {type(error).__name__}") from error

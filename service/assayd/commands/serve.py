@@ -1,6 +1,5 @@
 """``assayd serve``."""
 
-import ipaddress
 from typing import Annotated
 
 import typer
@@ -22,30 +21,24 @@ def serve(
     """Answer every route, by default on the models inside the package."""
     settings = settings_of(config)
     server = settings.server
-    host = host or server.host
-    if not (_is_loopback(host) or allow_anonymous):
+    if host is not None:
+        server = server.model_copy(update={"host": host})
+        settings = settings.model_copy(update={"server": server})
+    if not (server.on_loopback or allow_anonymous):
         raise typer.BadParameter(
-            f"{host} can be reached from other machines and callers need no key: "
+            f"{server.host} can be reached from other machines and callers need no key: "
             "listen on 127.0.0.1, or say --allow-anonymous",
             param_hint="--host",
         )
     configure_logging()
     port = server.port if port is None else port
-    typer.echo(f"assayd listens on http://{host}:{port} (its API: /docs)", err=True)
+    typer.echo(f"assayd listens on http://{server.host}:{port} (its API: /docs)", err=True)
     uvicorn.run(
         create_app(settings),
-        host=host,
+        host=server.host,
         port=port,
         access_log=False,
+        server_header=False,
         log_level="warning",
         timeout_graceful_shutdown=int(server.default_timeout_s),
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

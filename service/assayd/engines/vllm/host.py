@@ -113,7 +113,10 @@ class Host:
             self._died()
             raise self._down() from None
         except (EngineGenerateError, VLLMError, ValueError) as error:
-            raise AnnotationFailed(FailureKind.ENGINE, f"{self.name} refused: {_said(error)}") from error
+            # What it says may quote the prompt, and name what is on this machine.
+            raise AnnotationFailed(
+                FailureKind.ENGINE, f"{self.name} refused ({type(error).__name__})"
+            ) from error
 
     async def sleep(self, level: int) -> None:
         """Let go of the device's memory once what is under way has been answered; level 2 drops the weights too."""
