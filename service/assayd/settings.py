@@ -43,6 +43,8 @@ class ServerSettings(Section):
     max_body_mb: float = Field(64.0, gt=0)
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
+    max_text_chars: int = Field(1_000_000, ge=1)
+    """Of a completion, a prompt or a reference, in characters or tokens; a rollout with a longer one fails alone."""
     default_timeout_s: float = Field(60.0, gt=0)
     tokenizers: tuple[str, ...] | None = None
     """Policy tokenizers that calls may name, `*` in a name any characters: `["Qwen/*", "/models/*"]`.

@@ -15,6 +15,8 @@ N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
 
 _BYTES_PER_MB = 1_000_000
+_UNREADABLE = (ValueError, RecursionError)
+"""Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end. Pydantic says what is wrong."""
 
 
 class _Peek(msgspec.Struct):
@@ -67,7 +69,7 @@ def _method(body: bytes) -> object:
     """What the body names as its method, before anyone has validated it."""
     try:
         return msgspec.json.decode(body, type=_Peek).method
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None
 
 
@@ -75,7 +77,7 @@ def _fields(body: bytes) -> Collection[str]:
     """The fields of the body, before anyone has validated it."""
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return ()
 
 
