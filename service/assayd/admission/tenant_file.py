@@ -3,14 +3,14 @@
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import tomlkit
-from tomlkit.items import Table
+from tomlkit.items import Array, Table
 
 from .keys import digest_of, new_key
 from .tenants import read_tenants
@@ -25,7 +25,7 @@ def add_tenant(path: Path, name: str, terms: Mapping[str, Any]) -> str:
             raise ValueError(f"there is a tenant {name} already: `rotate` gives it another key")
         table = tomlkit.table()
         for field, value in terms.items():
-            table.add(field, value)
+            table.add(field, _inline_tables(value) if field == "quotas" else value)
         document[name] = table
         return _with_key(table)
 
@@ -55,12 +55,19 @@ def revoke(path: Path, name: str, digest: str | None) -> int:
 
 def _with_key(table: Table) -> str:
     key = new_key()
-    stored = tomlkit.inline_table()
-    stored.update({"sha256": digest_of(key), "added": datetime.now(UTC).date()})
     if "keys" not in table:
-        table.add("keys", tomlkit.array().multiline(True))
-    table["keys"].append(stored)
+        table.add("keys", _inline_tables([]).multiline(True))
+    table["keys"].extend(_inline_tables([{"sha256": digest_of(key), "added": datetime.now(UTC).date()}]))
     return key
+
+
+def _inline_tables(rows: Sequence[Mapping[str, Any]]) -> Array:
+    array = tomlkit.array()
+    for row in rows:
+        table = tomlkit.inline_table()
+        table.update(row)
+        array.append(table)
+    return array
 
 
 def _table(document: tomlkit.TOMLDocument, name: str) -> Table:

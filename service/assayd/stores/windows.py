@@ -67,6 +67,9 @@ class Level:
         return self.left_s + window.per_s * (1 - room / self.current)
 
 
+_PROBE: Final = Window("probe", 1, 1)
+
+
 class Windows:
     """Counts for several services together, as long as the store that they share answers."""
 
@@ -75,8 +78,8 @@ class Windows:
         self._shared = shared
         self._theirs = None if shared is None else SlidingWindowCounterRateLimiter(shared)
         self._timeout_s = timeout_s
-        self._telemetry = telemetry
-        self._breaker = Breaker("quota", self.ready)
+        self._breaker = Breaker("quota", self._probe)
+        telemetry.quotas_shared.set_function(lambda: not self.is_alone)
 
     @classmethod
     def open(cls, settings: CacheSettings, telemetry: Telemetry) -> Self:
@@ -89,6 +92,11 @@ class Windows:
             options["password"] = settings.password.get_secret_value()
         shared = RedisStorage(f"{_SCHEMES[scheme]}://{rest}", implementation="redispy", **options)
         return cls(shared, settings.timeout_s, telemetry)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this process counts for itself."""
+        return self._shared is None or self._breaker.open
 
     async def take(self, window: Window, holder: str, cost: int) -> bool:
         """Count ``cost`` for ``holder``, unless it does not fit."""
@@ -111,14 +119,7 @@ class Windows:
 
     async def ready(self) -> bool:
         """Whether everybody who should count together does."""
-        if self._shared is None:
-            return True
-        try:
-            up = await within(self._shared.check(), self._timeout_s)
-        except Exception:  # a client that is told rubbish raises anything
-            up = False
-        self._telemetry.quotas_shared.set(up)
-        return up
+        return self._shared is None or (not self.is_alone and await self._probe())
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -128,14 +129,22 @@ class Windows:
                 client: Any = cast(RedispyBridge, self._shared.bridge).get_connection()
                 await within(client.aclose(), self._timeout_s)
 
+    async def _probe(self) -> bool:
+        # Nothing is counted, but written: one that is full answers pings.
+        return bool(await self._ask_them(lambda theirs: theirs.hit(_PROBE.item, "probe", cost=0)))
+
     async def _ask(self, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T | None:
         """The answer of the store that is shared; None where there is none or it does not answer."""
-        if self._theirs is None or self._breaker.open:
+        return None if self.is_alone else await self._ask_them(question)
+
+    async def _ask_them(
+        self, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]
+    ) -> T | None:
+        if self._theirs is None:
             return None
         try:
             return await within(question(self._theirs), self._timeout_s)
-        except Exception as error:
-            self._telemetry.quotas_shared.set(0)
+        except Exception as error:  # a client that is told rubbish raises anything
             self._breaker.trip(type(error).__name__)
             return None
 
