@@ -24,6 +24,7 @@ from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .domain.text import Alignment
+from .drift import Drift
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
 from .hosting import Hosting, adapted
@@ -59,7 +60,7 @@ class Runtime:
         self.settings = settings
         self.telemetry = telemetry
         self.admission = admission
-        self.pipeline = Pipeline(store, admission, telemetry)
+        self.pipeline = Pipeline(store, admission, Drift(settings.drift, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences

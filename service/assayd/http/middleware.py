@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..telemetry import Telemetry
+from .entry import ENTRY
 
 REQUEST_ID: Final = "X-Request-ID"
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -52,7 +53,9 @@ class Observed:
     def _observe(self, scope: Scope, status: int, elapsed_s: float) -> None:
         # The template, not the path: an unknown path must not make a metric of its own.
         route = getattr(scope.get("route"), "path", "unknown")
-        self._telemetry.requests.labels(route, str(status)).inc()
-        self._telemetry.request_duration_s.labels(route).observe(elapsed_s)
+        entry = scope.get("state", {}).get(ENTRY)
+        tenant = "" if entry is None else entry.visitor.tenant.name
+        self._telemetry.requests.labels(route, str(status), tenant).inc()
+        self._telemetry.request_duration_s.labels(route, tenant).observe(elapsed_s)
         if route not in ("/healthz", "/readyz", "/metrics"):
             log.info("call", route=route, status=status, elapsed_s=round(elapsed_s, 4))
