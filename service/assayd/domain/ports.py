@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
+from .caller import Caller
 from .provenance import ModelRef, Recipe, Usage
 from .rollout import Completion, Message, Rollout
 from .text import Segment
@@ -104,6 +105,31 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; safe to call twice."""
+        ...
+
+
+class Queue(Protocol):
+    """Those who wait for an engine."""
+
+    max_tokens: int
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast they are served, None while that is not known."""
+        ...
+
+    def tokens_before(self, caller: Caller) -> int:
+        """What would be served before a rollout that the caller brings now."""
+        ...
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """An engine with a line in front."""
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
         ...
 
 
