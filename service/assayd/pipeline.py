@@ -11,9 +11,10 @@ import structlog
 
 from .admission import Admission
 from .domain.failure import AnnotationFailed, Failure, FailureKind
-from .domain.ports import Annotation, Annotator, Deadline, Store
+from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
 from .domain.provenance import Provenance, Usage
 from .domain.rollout import Rollout
+from .engines.line import refuse_hopeless
 from .flights import Flights
 from .telemetry import CacheFault, CacheOperation, Telemetry
 
@@ -138,6 +139,8 @@ class Pipeline:
             return shared  # type: ignore[return-value]  # the key names the recipe, so the kind is A
 
     async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
+        if isinstance(annotator, AsksInTurn):
+            refuse_hopeless(annotator.engines_for(rollout), deadline)
         annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         self._telemetry.engine_tokens.labels("prompt").inc(usage.prompt_tokens)
         self._telemetry.engine_tokens.labels("completion").inc(usage.completion_tokens)

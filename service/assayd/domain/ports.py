@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self, TypeVar, runtime_checkable
@@ -353,4 +354,13 @@ class Annotator(Protocol[A_co]):
 
     async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[A_co, Usage]:
         """Judge one rollout, or raise ``AnnotationFailed``."""
+        ...
+
+
+@runtime_checkable
+class AsksInTurn(Protocol):
+    """An annotator for which one engine's answer is another one's question."""
+
+    def engines_for(self, rollout: Rollout) -> Sequence[Engine]:
+        """The models that the rollout will go through, one after the other."""
         ...

@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 
 CHOICE: Final = 1024
 """Among so many jobs a batch is put together: with more of them it would be no fuller."""
+FRAMES: Final = 3
+"""Of a failure, in the log."""
 
 log = structlog.get_logger()
 
@@ -109,7 +111,7 @@ class Batcher(Generic[Item, Result]):
         self._name = name
         self.line: Line[Job[Item, Result]] = Line()
         self._active: list[Job[Item, Result]] = []
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(self.line.lock)
         self._closed = False
         self.failing = False
         """Whether the last run raised."""
@@ -208,7 +210,7 @@ class Batcher(Generic[Item, Result]):
         if len(suspects) == 1:
             if error := self._attempt(suspects, _nobody):
                 # What it says may quote what the model was given: where it was raised is enough.
-                where = traceback.format_tb(error.__traceback__)
+                where = traceback.format_tb(error.__traceback__)[-FRAMES:]
                 log.error("model_failed", model=self._name, error=type(error).__name__, where=where)
                 suspects[0].fail(
                     FailureKind.ENGINE,

@@ -112,9 +112,7 @@ class Reader(Generic[Item, Result]):
         return group_of_first(waiting, padding=PASS_COSTS_TOKENS, size=self._pass_tokens)
 
     def _run(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> None:
-        sizes = [job.size for job in jobs]
-        self.line.real_tokens += sum(sizes)
-        self.line.padded_tokens += len(sizes) * max(sizes)
+        self.line.count_batch([job.size for job in jobs])
         with torch.inference_mode():
             results = self._read([job.item for job in jobs])
         for job, result in zip(jobs, results, strict=True):
