@@ -142,7 +142,7 @@ class Line(Generic[Job]):
 
     def _admit(self, caller: Caller, tokens: int, deadline: Deadline) -> None:
         rate = self.tokens_per_s
-        _refuse_late(self.tokens_before(caller), rate, deadline)
+        _refuse_if_hopeless(self.tokens_before(caller), rate, deadline)
         surplus = self.queue.cost + tokens - self.max_tokens
         if surplus <= 0:
             return
@@ -162,10 +162,10 @@ def refuse_hopeless(engines: Sequence[Engine], deadline: Deadline) -> None:
     for engine in engines:
         if isinstance(engine, Queues):
             before += engine.line.tokens_before(caller)
-            _refuse_late(before, engine.line.tokens_per_s, deadline)
+            _refuse_if_hopeless(before, engine.line.tokens_per_s, deadline)
 
 
-def _refuse_late(tokens_before: int, tokens_per_s: float | None, deadline: Deadline) -> None:
+def _refuse_if_hopeless(tokens_before: int, tokens_per_s: float | None, deadline: Deadline) -> None:
     if tokens_per_s is None:
         return
     late_s = tokens_before / tokens_per_s - deadline.remaining_s

@@ -24,6 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from ...domain.failure import AnnotationFailed, FailureKind
 from ...domain.ports import Deadline, Outage, Queue
+from ..lateness import refuse_late
 from ..shares import Claim, Shares
 from ..supervision import Backoff
 from ..turnstile import Turnstile
@@ -107,10 +108,7 @@ class Host:
         Raises ``AnnotationFailed``: ``overloaded`` at the door, ``past_deadline``, or ``engine`` where the engine is
         down or refuses.
         """
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
-            )
+        refuse_late(deadline)
         self._refuse_while_down()
         written = (params.max_tokens or 0) if isinstance(params, SamplingParams) else 0
         async with self._turnstile.turn(len(ids) + written, deadline):
