@@ -13,10 +13,11 @@ import structlog
 from .admission import Admission, Tenant, Visitor
 from .domain.caller import calling, current_caller
 from .domain.failure import AnnotationFailed, Failure, FailureKind
-from .domain.ports import Annotation, Annotator, Deadline, Store
+from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
 from .domain.provenance import Provenance, Recipe, Usage
 from .domain.rollout import Rollout
 from .drift import Drift
+from .engines.line import refuse_hopeless
 from .flights import Flights
 from .telemetry import CacheFault, CacheOperation, Subject, Telemetry
 
@@ -159,6 +160,8 @@ class Pipeline:
             return shared  # type: ignore[return-value]  # the key names the recipe, so the kind is A
 
     async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
+        if isinstance(annotator, AsksInTurn):
+            refuse_hopeless(annotator.engines_for(rollout), deadline)
         annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         tenant = current_caller().tenant
         self._telemetry.engine_tokens.labels(tenant, "prompt").inc(usage.prompt_tokens)

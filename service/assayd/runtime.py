@@ -19,7 +19,7 @@ from .annotators.segment_scorer import SegmentScorer
 from .annotators.sequence import SequenceOptions, SequenceScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
-from .domain.ports import Engine, Generates, Store, Tended
+from .domain.ports import Engine, Generates, Queues, Store, Tended
 from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
@@ -230,6 +230,9 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
         )
+        for engine in runtime.engines.values():
+            if isinstance(engine, Queues):
+                engine.line.max_tokens = settings.server.max_queued_tokens
         telemetry.watch(runtime.engines)
         yield runtime
 

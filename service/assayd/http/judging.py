@@ -88,11 +88,11 @@ async def judge(
 
 
 def _refuse_outage(results: Sequence[object]) -> None:
-    """End a call of which nothing can be judged while an engine is down: it may come again as a whole."""
+    """End a call of which nothing can be judged while an engine is down or overloaded: it may come again as a whole."""
     failures = [result for result in results if isinstance(result, Failure)]
     waits_s = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
     if results and len(waits_s) == len(results):
-        raise Rejected(FailureKind.ENGINE, failures[0].detail, retry_after_s=max(waits_s))
+        raise Rejected(failures[0].kind, failures[0].detail, retry_after_s=max(waits_s))
 
 
 def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:
