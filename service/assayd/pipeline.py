@@ -20,6 +20,7 @@ from .drift import Drift
 from .engines.line import refuse_hopeless
 from .flights import Flights
 from .telemetry import CacheFault, CacheOperation, Subject, Telemetry
+from .tracing import span
 
 A = TypeVar("A", bound=Annotation)
 
@@ -128,7 +129,8 @@ class Pipeline:
         return judged(outcome, cached=False)
 
     async def _recall(self, key: str, kind: type[A]) -> A | None:
-        encoded = await self._store.get(key)
+        with span("cache"):
+            encoded = await self._store.get(key)
         if encoded is None:
             return None
         try:
@@ -162,7 +164,8 @@ class Pipeline:
     async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
         if isinstance(annotator, AsksInTurn):
             refuse_hopeless(annotator.engines_for(rollout), deadline)
-        annotation, usage = await annotator.annotate(rollout, deadline=deadline)
+        with span("annotate"):
+            annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         tenant = current_caller().tenant
         self._telemetry.engine_tokens.labels(tenant, "prompt").inc(usage.prompt_tokens)
         self._telemetry.engine_tokens.labels(tenant, "completion").inc(usage.completion_tokens)

@@ -36,6 +36,7 @@ from .sequence_models import SequenceModels, open_sequence_models
 from .settings import CacheSettings, EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
+from .tracing import traced
 
 _CACHE: Final = "cache"
 
@@ -209,6 +210,7 @@ class Runtime:
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings.tracing))
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
         admission = await stack.enter_async_context(Admission.open(settings, telemetry))

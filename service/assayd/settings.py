@@ -204,6 +204,15 @@ class DriftSettings(Section):
     """...and completions are this many times as long as at first, or as short."""
 
 
+class TracingSettings(Section):
+    """Where spans go."""
+
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    """An OpenTelemetry collector that speaks OTLP over HTTP, such as `http://collector:4318`; no spans when absent."""
+    sample: float = Field(1.0, ge=0, le=1)
+    """Share of the calls that are traced, unless the caller's `traceparent` decides."""
+
+
 class TenantsSettings(Section):
     """Who may call."""
 
@@ -259,6 +268,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     tenants: TenantsSettings = TenantsSettings()
     drift: DriftSettings = DriftSettings()
+    tracing: TracingSettings = TracingSettings()
     compat: CompatSettings = CompatSettings()
 
     @classmethod

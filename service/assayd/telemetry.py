@@ -155,6 +155,14 @@ class _Lines(Collector):
         refused = CounterMetricFamily(
             "assay_queue_refused", "Requests refused because they would have waited in vain", labels=by_tenant
         )
+        runs = SummaryMetricFamily(
+            "assay_engine_run_seconds", "How long those that left an engine had been inside", labels=by_tenant
+        )
+        answered = CounterMetricFamily(
+            "assay_engine_answered",
+            "Requests that an engine has answered; the others failed, or were called off",
+            labels=by_tenant,
+        )
         batches = CounterMetricFamily(
             "assay_batch_tokens", "Places in batches, of tokens and of padding", labels=["engine", "kind"]
         )
@@ -171,9 +179,11 @@ class _Lines(Collector):
             for tenant, served in figures.served.items():
                 waits.add_metric([use, tenant], served.taken, served.waited_s)
                 refused.add_metric([use, tenant], served.refused)
+                runs.add_metric([use, tenant], served.left, served.worked_s)
+                answered.add_metric([use, tenant], served.answered)
             batches.add_metric([use, "real"], figures.real_tokens)
             batches.add_metric([use, "padding"], figures.padded_tokens - figures.real_tokens)
-        return requests, tokens, waits, refused, batches
+        return requests, tokens, waits, refused, runs, answered, batches
 
 
 @dataclass(frozen=True, slots=True)

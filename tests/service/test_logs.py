@@ -40,6 +40,7 @@ def logged(tmp_path: Path, serve_app: Any, critic: Any) -> Iterator[tuple[httpx.
             **os.environ,
             **{f"ASSAY_CRITIC__{name}": value for name, value in critic_env.items()},
             **{f"ASSAY_{section}__ENGINE": "fake" for section in ("REWRITER", "SEGMENT", "SEQUENCE")},
+            "ASSAY_SEGMENT__NORMALIZER": "none",
         }
         command = [sys.executable, "-c", SERVE, str(port)]
         running = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
@@ -70,7 +71,7 @@ def test_no_log_holds_what_was_in_a_call(logged: tuple[httpx.Client, Any, Path])
 
     for reply in ("None identified", f"Toxic Span 1: {PLANTED}", f"I say nothing but {PLANTED}.", None):
         critic.reply = reply
-        assert score(id=str(reply)).status_code == 200
+        assert score(prompt=f"{PLANTED}, {reply}").status_code == 200
     critic.status = 500
     assert score(prompt=PLANTED + "!").status_code in (200, 503)
     critic.status, critic.delay_s = 200, 3.0
