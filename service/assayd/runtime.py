@@ -65,6 +65,7 @@ class Runtime:
         self._store = store
         self._aligner = aligner
         self._prompts = prompts
+        self._draining = False
 
     async def critic(
         self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
@@ -166,7 +167,13 @@ class Runtime:
         """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
         parts: dict[str, Engine | Store] = {**self.engines, _CACHE: self._store}
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
-        return Readiness(dict(zip(parts, ready, strict=True)), dispensable=frozenset({_CACHE}))
+        return Readiness(
+            dict(zip(parts, ready, strict=True)), dispensable=frozenset({_CACHE}), draining=self._draining
+        )
+
+    def drain(self) -> None:
+        """Say that no calls should come any more; those that come are answered as ever."""
+        self._draining = True
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""

@@ -59,6 +59,7 @@ class Telemetry:
         self.rollouts_in_flight = Gauge(
             "assay_rollouts_in_flight", "Rollouts under judgement", registry=self.registry
         )
+        self.connections = Gauge("assay_connections", "Open connections", registry=self.registry)
         self.cache_lookups = Counter(
             "assay_cache_lookups",
             "Where an answer came from: hit, miss or shared (in flight already)",
