@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -56,6 +56,23 @@ class Served:
         return self.process.returncode, said
 
 
+@contextmanager
+def running(environment: dict[str, str]) -> Iterator[Served]:
+    """A service while the block runs."""
+    one = Served(environment)
+    try:
+        yield one
+    finally:
+        one.process.kill()
+        one.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def start_served() -> Callable[[dict[str, str]], AbstractContextManager[Served]]:
+    """The means to start a service by its environment."""
+    return running
+
+
 @pytest.fixture
 def served(
     serve_app: Callable[[object], AbstractContextManager[str]], critic: Any
@@ -68,10 +85,7 @@ def served(
             url = stack.enter_context(serve_app(own))
             engine = {"critic__engine": "openai", "critic__model": "scripted", "critic__base_url": f"{url}/v1"}
             said = {f"ASSAY_{name.upper()}": str(value) for name, value in {**engine, **settings}.items()}
-            one = Served(said)
-            stack.callback(one.process.wait)
-            stack.callback(one.process.kill)
-            return one, own
+            return stack.enter_context(running(said)), own
 
         yield start
 
