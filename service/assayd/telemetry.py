@@ -20,8 +20,21 @@ class CacheOperation(StrEnum):
 
     GET = "get"
     PUT = "put"
+    CLAIM = "claim"
     PROBE = "probe"
     CLOSE = "close"
+
+
+class ClaimOutcome(StrEnum):
+    """Who did a piece of work that several services may have been asked for at once.
+
+    Taken over is what another had claimed and not finished; alone works who cannot ask, or has waited long enough.
+    """
+
+    WORKED = "worked"
+    SHARED_ACROSS = "shared_across"
+    TAKEN_OVER = "taken_over"
+    ALONE = "alone"
 
 
 class CacheFault(StrEnum):
@@ -64,6 +77,12 @@ class Telemetry:
             "assay_cache_lookups",
             "Where an answer came from: hit, miss or shared (in flight already)",
             ["result"],
+            registry=self.registry,
+        )
+        self.claims = Counter(
+            "assay_cache_claims",
+            "Misses among services on one cache: worked, taken_over or alone here, or shared_across, judged elsewhere",
+            ["outcome"],
             registry=self.registry,
         )
         self._cache_errors = Counter(
