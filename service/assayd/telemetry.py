@@ -94,7 +94,6 @@ class Telemetry:
         self.engine_tokens = Counter(
             "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
         )
-
         self._engines: Mapping[str, Any] = {}
 
     def watch(self, engines: Mapping[str, Any]) -> None:

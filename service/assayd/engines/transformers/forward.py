@@ -113,12 +113,6 @@ class Reader(Generic[Item, Result]):
                 job.answer(result)
 
 
-def refuse_late(deadline: Deadline) -> None:
-    """Raise ``AnnotationFailed`` once the deadline has passed: nothing is begun that nobody waits for."""
-    if deadline.passed:
-        raise AnnotationFailed(FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked")
-
-
 def probe_ids(model: PreTrainedModel) -> list[int]:
     """A few ids, the last two of them different, to watch a model by."""
     vocabulary = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings

@@ -24,6 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from ...domain.failure import AnnotationFailed, FailureKind
 from ...domain.ports import Deadline, Outage
+from ..lateness import refuse_late
 from ..shares import Claim, Shares
 from ..supervision import Backoff
 from .arguments import claim_of
@@ -98,10 +99,7 @@ class Host:
 
         Raises ``AnnotationFailed``: ``past_deadline``, or ``engine`` where the engine is down or refuses.
         """
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
-            )
+        refuse_late(deadline)
         if self.outage is not None or self._engine is None:
             raise self._down()
         try:
