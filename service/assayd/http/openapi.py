@@ -35,7 +35,7 @@ def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec
                 "description": "One result per rollout",
                 "content": {"application/json": _schema(answers)},
             },
-            **dict.fromkeys((400, 412, 413, 422, 503, 504), problem),
+            **dict.fromkeys((400, 408, 412, 413, 422, 503, 504), problem),
         },
     }
 
