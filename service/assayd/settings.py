@@ -41,6 +41,8 @@ class ServerSettings(Section):
     max_body_mb: float = Field(64.0, gt=0)
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
+    max_queued_tokens: int = Field(4_000_000, ge=1)
+    """Tokens that may wait for one engine; beyond that, tenants with more than their share of it are refused."""
     default_timeout_s: float = Field(60.0, gt=0)
     header_timeout_s: float = Field(10.0, gt=0)
     """The longest that the headers of a call may take to arrive."""
@@ -87,6 +89,10 @@ class EngineSettings(Section):
     dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = Field(None, ge=1)
+    max_in_flight: int | None = Field(None, ge=1)
+    """Requests inside an engine that batches by itself; more wait outside, where each tenant has its turn.
+
+    When absent 256 for openai, `max_num_seqs` for vllm. The other engines take in what fits into their batches."""
     vllm: VllmSettings = VllmSettings()
 
 
@@ -195,6 +201,13 @@ class CacheSettings(Section):
     A call is looked up by commands for 32 rollouts each, four at a time: a Redis that is gone costs it this once."""
 
 
+class TenantsSettings(Section):
+    """Who may call."""
+
+    path: Path | None = None
+    """File of `assayd tenants`. Without one nobody shows a key, and the service listens on loopback only."""
+
+
 class CompatSettings(Section):
     """What other servers' wire formats cannot say: who judges, and what becomes of the rewards of the tokens."""
 
@@ -241,6 +254,7 @@ class Settings(BaseSettings):
     rewriter: RewriterSettings = RewriterSettings()
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
+    tenants: TenantsSettings = TenantsSettings()
     compat: CompatSettings = CompatSettings()
 
     @classmethod
