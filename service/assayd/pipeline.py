@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from .admission import Admission, Tenant, Visitor
+from .claiming import once
 from .domain.caller import calling, current_caller
 from .domain.failure import AnnotationFailed, Failure, FailureKind
 from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
@@ -50,6 +51,7 @@ class Judged(Generic[A]):
 class _Outcome(Generic[A]):
     annotation: A
     usage: Usage
+    cached: bool = False
 
 
 class Pipeline:
@@ -115,33 +117,32 @@ class Pipeline:
         recipe = annotator.recipe
         key = recipe.key(rollout)
 
-        def judged(outcome: _Outcome[A], *, cached: bool) -> Judged[A]:
+        def judged(outcome: _Outcome[A]) -> Judged[A]:
             elapsed_s = time.monotonic() - started
-            return Judged(outcome.annotation, Provenance(key, cached, outcome.usage, elapsed_s))
+            return Judged(outcome.annotation, Provenance(key, outcome.cached, outcome.usage, elapsed_s))
 
         if not recipe.cacheable:
-            return judged(await self._annotate(annotator, rollout, deadline), cached=False)
+            return judged(await self._annotate(annotator, rollout, deadline))
         remembered = await self._recall(key, kind)
         if remembered is not None:
             self._look_up("hit")
-            return judged(_Outcome(remembered, Usage()), cached=True)
-        outcome = await self._share(key, annotator, rollout, deadline)
-        return judged(outcome, cached=False)
+            return judged(remembered)
+        return judged(await self._share(key, annotator, kind, rollout, deadline))
 
-    async def _recall(self, key: str, kind: type[A]) -> A | None:
+    async def _recall(self, key: str, kind: type[A]) -> _Outcome[A] | None:
         with span("cache"):
             encoded = await self._store.get(key)
         if encoded is None:
             return None
         try:
-            return msgspec.msgpack.decode(encoded, type=kind)
+            return _Outcome(msgspec.msgpack.decode(encoded, type=kind), Usage(), cached=True)
         except (ValueError, RecursionError):
             # Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end.
             self._telemetry.count_cache_error(CacheOperation.GET, CacheFault.RUBBISH)
             return None
 
     async def _share(
-        self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
+        self, key: str, annotator: Annotator[A], kind: type[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async def annotate_and_remember() -> _Outcome[Annotation]:
             outcome = await self._annotate(annotator, rollout, deadline)
@@ -149,11 +150,23 @@ class Pipeline:
                 await self._store.put(key, msgspec.msgpack.encode(outcome.annotation))
             return _Outcome(outcome.annotation, outcome.usage)
 
+        async def once_among_services() -> _Outcome[Annotation]:
+            if self._store.claims is None:
+                return await annotate_and_remember()
+            return await once(
+                self._store.claims,
+                key,
+                deadline,
+                recall=lambda: self._recall(key, kind),
+                work=annotate_and_remember,
+                count=lambda outcome: self._telemetry.claims.labels(outcome).inc(),
+            )
+
         while True:
             joined = key in self._flights
             self._look_up("shared" if joined else "miss")
             try:
-                shared = await self._flights.join(key, annotate_and_remember)
+                shared = await self._flights.join(key, once_among_services)
             except AnnotationFailed as error:
                 # The flight kept the deadline of whoever began it; ours may be later.
                 if joined and error.kind is FailureKind.PAST_DEADLINE and not deadline.passed:

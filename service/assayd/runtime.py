@@ -69,6 +69,7 @@ class Runtime:
         self._store = store
         self._aligner = aligner
         self._prompts = prompts
+        self._draining = False
 
     async def critic(
         self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
@@ -172,7 +173,11 @@ class Runtime:
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
         doors = await self.admission.parts()
         told = {**dict(zip(parts, ready, strict=True)), **doors}
-        return Readiness(told, dispensable=frozenset({_CACHE, *doors}))
+        return Readiness(told, dispensable=frozenset({_CACHE, *doors}), draining=self._draining)
+
+    def drain(self) -> None:
+        """Say that no calls should come any more; those that come are answered as ever."""
+        self._draining = True
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""

@@ -44,6 +44,18 @@ class ServerSettings(Section):
     max_queued_tokens: int = Field(4_000_000, ge=1)
     """Tokens that may wait for one engine; beyond that, tenants with more than their share of it are refused."""
     default_timeout_s: float = Field(60.0, gt=0)
+    header_timeout_s: float = Field(10.0, gt=0)
+    """The longest that the headers of a call may take to arrive."""
+    body_timeout_s: float = Field(60.0, gt=0)
+    """The longest that the body of a call may take to arrive, all of it; then 408."""
+    answer_timeout_s: float = Field(60.0, gt=0)
+    """The longest that a client may take to read its answer; then the connection is cut."""
+    keep_alive_s: int = Field(75, ge=1)
+    """How long a connection may be idle: longer than what stands in front keeps it (nginx: 60 s), or calls get lost."""
+    max_connections: int = Field(2048, ge=1)
+    """Open at once; on one more, calls are answered 503, and probes as ever."""
+    drain_s: float = Field(5.0, ge=0)
+    """How long calls are taken after SIGTERM, `/readyz` being red: as long as a load balancer needs to notice."""
 
 
 class VllmSettings(Section):

@@ -28,8 +28,21 @@ class CacheOperation(StrEnum):
 
     GET = "get"
     PUT = "put"
+    CLAIM = "claim"
     PROBE = "probe"
     CLOSE = "close"
+
+
+class ClaimOutcome(StrEnum):
+    """Who did a piece of work that several services may have been asked for at once.
+
+    Taken over is what another had claimed and not finished; alone works who cannot ask, or has waited long enough.
+    """
+
+    WORKED = "worked"
+    SHARED_ACROSS = "shared_across"
+    TAKEN_OVER = "taken_over"
+    ALONE = "alone"
 
 
 class CacheFault(StrEnum):
@@ -75,10 +88,17 @@ class Telemetry:
             "Whether quotas are counted in Redis, together with other services; 0: in this one's memory",
             registry=self.registry,
         )
+        self.connections = Gauge("assay_connections", "Open connections", registry=self.registry)
         self.cache_lookups = Counter(
             "assay_cache_lookups",
             "Where an answer came from: hit, miss or shared (in flight already)",
             ["tenant", "result"],
+            registry=self.registry,
+        )
+        self.claims = Counter(
+            "assay_cache_claims",
+            "Misses among services on one cache: worked, taken_over or alone here, or shared_across, judged elsewhere",
+            ["outcome"],
             registry=self.registry,
         )
         self._cache_errors = Counter(

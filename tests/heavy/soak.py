@@ -5,10 +5,12 @@
 
 Callers of three tenants ask the embedded models without a pause: rollouts new to the cache and known ones, on several
 routes, a foreign one among them, and what must not leak either (wrong keys, bodies that are no JSON, deadlines that
-pass, callers who hang up). The cache is small, so that it is full when the measuring begins. Prints a line each interval,
-then how much each figure changed over the whole time by its median slope (Theil and Sen: the slopes between all pairs of
-intervals). Leaves with 1 where one grew by more than is allowed, and three pairs in four say so, or where a good call
-was refused. Latency says little while the machine has other work, or in intervals of a few calls.
+pass, callers who hang up). The cache is small, so that it is full when the measuring begins.
+
+Prints a line each interval, then how much each figure changed over the whole time by its median slope (Theil and Sen:
+the slopes between all pairs of intervals). Leaves with 1 where one grew by more than is allowed, and three pairs in
+four say so, or where a good call was refused. Latency says little while the machine has other work, or in intervals of
+a few calls.
 """
 
 import argparse

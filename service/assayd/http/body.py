@@ -8,7 +8,8 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
-from ..domain.failure import FailureKind, Rejected
+from ..domain.failure import ArrivedTooSlowly, FailureKind, Rejected
+from .house import house_of
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
@@ -52,14 +53,20 @@ async def read_by_field(
 
 async def _read(request: Request, max_mb: float) -> bytes:
     limit = int(max_mb * _BYTES_PER_MB)
+    within_s = house_of(request).settings.server.body_timeout_s
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Rejected(
-                FailureKind.TOO_LONG,
-                f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise server.max_body_mb",
-            )
+    try:
+        async with asyncio.timeout(within_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise Rejected(
+                        FailureKind.TOO_LONG,
+                        f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise "
+                        "server.max_body_mb",
+                    )
+    except TimeoutError:
+        raise ArrivedTooSlowly(within_s) from None
     return bytes(body)
 
 
