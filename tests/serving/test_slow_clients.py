@@ -14,6 +14,7 @@ LIMIT_S = 1.0
 # What a busy machine may add.
 GRACE_S = 15.0
 CONNECTIONS = 8
+ARRIVING_MB = 16
 HEAD = b"POST /score/segment HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
 
@@ -28,6 +29,7 @@ def service(start_served: Callable[..., AbstractContextManager[Any]]) -> Iterato
             "ANSWER_TIMEOUT_S": LIMIT_S,
             "KEEP_ALIVE_S": 3,
             "MAX_CONNECTIONS": CONNECTIONS,
+            "MAX_ARRIVING_MB": ARRIVING_MB,
         }.items()
     }
     with start_served({"ASSAY_CRITIC__ENGINE": "fake", "ASSAY_SEGMENT__NORMALIZER": "none", **limits}) as one:
@@ -86,6 +88,20 @@ def test_a_body_that_trickles_is_answered_408(service: Any) -> None:
     assert (status, told["kind"]) == (408, "past_deadline")
     assert "server.body_timeout_s" in told["detail"]
     assert fine(service)
+
+
+def test_bodies_that_never_end_share_a_bounded_memory(service: Any) -> None:
+    """Another one is refused as long as they are held, though each is within its own limit."""
+    half = b" " * (ARRIVING_MB * 1_000_000 * 3 // 4)
+    with service.connect() as holding, service.connect() as other:
+        for connection in (holding, other):
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (2 * len(half)))
+        holding.sendall(half)
+        other.sendall(half)
+        answers = sorted(int(everything(connection).split()[1]) for connection in (holding, other))
+    assert answers == [408, 503]
+    refused = httpx.post(f"{service.url}/score/segment", content=half, timeout=30)
+    assert refused.status_code == 400, "there is room again"
 
 
 def test_headers_that_trickle_are_answered_408(service: Any) -> None:
