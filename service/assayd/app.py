@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 from . import __version__
 from .domain.failure import Rejected
 from .http import compat, errors, openapi, ops, routes
+from .http.gate import Gate
 from .http.house import House
 from .http.middleware import Observed
+from .http.receiving import Arriving
 from .runtime import open_runtime
 from .settings import Settings
 from .telemetry import Telemetry
@@ -22,6 +24,7 @@ class State(TypedDict):
     """What lives as long as the application and every request can reach."""
 
     house: House
+    arriving: Arriving
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -35,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with open_runtime(settings, telemetry) as runtime:
-            yield {"house": runtime}
+            yield {"house": runtime, "arriving": Arriving(max_mb=settings.server.max_arriving_mb)}
 
     app = FastAPI(
         title="Assay",
@@ -46,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(compat.router)
     app.include_router(ops.router)
+    app.add_middleware(Gate)
     app.add_middleware(Observed, telemetry=telemetry)
     app.add_exception_handler(Rejected, errors.on_rejected)
     app.add_exception_handler(ValidationError, errors.on_invalid)

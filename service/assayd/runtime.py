@@ -19,11 +19,12 @@ from .annotators.segment_scorer import SegmentScorer
 from .annotators.sequence import SequenceOptions, SequenceScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
-from .domain.ports import Engine, Generates, Store, Tended
+from .domain.ports import Engine, Generates, Queues, Store, Tended
 from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .domain.text import Alignment
+from .drift import Drift
 from .engines import POCKET_CRITIC
 from .engines.permitted import Permitted
 from .engines.tokenizers import Aligner, RawCompletion
@@ -36,6 +37,7 @@ from .sequence_models import SequenceModels, open_sequence_models
 from .settings import CacheSettings, EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
+from .tracing import traced
 
 _CACHE: Final = "cache"
 
@@ -53,12 +55,14 @@ class Runtime:
         sequences: SequenceModels,
         rewriting_models: RewriteModels,
         store: Store,
+        admission: Admission,
         aligner: Aligner,
         prompts: Mapping[str, Prompt],
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
-        self.pipeline = Pipeline(store, Admission(settings.server.max_rollouts, telemetry), telemetry)
+        self.admission = admission
+        self.pipeline = Pipeline(store, admission, Drift(settings.drift, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences
@@ -67,6 +71,7 @@ class Runtime:
         self._aligner = aligner
         self._permitted = Permitted(settings.tokenizers)
         self._prompts = prompts
+        self._draining = False
 
     async def critic(
         self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
@@ -169,7 +174,13 @@ class Runtime:
         """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
         parts: dict[str, Engine | Store] = {**self.engines, _CACHE: self._store}
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
-        return Readiness(dict(zip(parts, ready, strict=True)), dispensable=frozenset({_CACHE}))
+        doors = await self.admission.parts()
+        told = {**dict(zip(parts, ready, strict=True)), **doors}
+        return Readiness(told, dispensable=frozenset({_CACHE, *doors}), draining=self._draining)
+
+    def drain(self) -> None:
+        """Say that no calls should come any more; those that come are answered as ever."""
+        self._draining = True
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -207,8 +218,10 @@ class Runtime:
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings.tracing))
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
+        admission = await stack.enter_async_context(Admission.open(settings, telemetry))
         hosting = await stack.enter_async_context(Hosting())
         critic = await hosting.open(settings.critic, "Generator")
         segments = await open_segment_models(settings, hosting)
@@ -223,9 +236,13 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             sequences=sequences,
             rewriting_models=rewriting_models,
             store=store,
+            admission=admission,
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
         )
+        for engine in runtime.engines.values():
+            if isinstance(engine, Queues):
+                engine.line.max_tokens = settings.server.max_queued_tokens
         telemetry.watch(runtime.engines)
         yield runtime
 

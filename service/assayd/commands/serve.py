@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from ..app import create_app
+from ..serving.server import Server
 from ..telemetry import configure_logging
 from .configuration import ConfigOption, settings_of
 
@@ -15,7 +15,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; settings when absent.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; settings when absent.")] = None,
     allow_anonymous: Annotated[
-        bool, typer.Option(help="Listen beyond loopback although nobody has to show a key.")
+        bool,
+        typer.Option(help="Listen beyond loopback although there is no tenants file and nobody shows a key."),
     ] = False,
 ) -> None:
     """Answer every route, by default on the models inside the package."""
@@ -24,21 +25,16 @@ def serve(
     if host is not None:
         server = server.model_copy(update={"host": host})
         settings = settings.model_copy(update={"server": server})
-    if not (server.on_loopback or allow_anonymous):
+    if not (server.on_loopback or settings.tenants.path or allow_anonymous):
         raise typer.BadParameter(
-            f"{server.host} can be reached from other machines and callers need no key: "
-            "listen on 127.0.0.1, or say --allow-anonymous",
+            f"{server.host} can be reached from other machines and callers need no key: give them keys with "
+            "`assayd tenants add` and set tenants.path, listen on 127.0.0.1, or say --allow-anonymous",
             param_hint="--host",
         )
     configure_logging()
     port = server.port if port is None else port
     typer.echo(f"assayd listens on http://{server.host}:{port} (its API: /docs)", err=True)
-    uvicorn.run(
-        create_app(settings),
-        host=server.host,
-        port=port,
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-        timeout_graceful_shutdown=int(server.default_timeout_s),
-    )
+    service = Server(create_app(settings), server, host=server.host, port=port)
+    service.run()
+    if service.force_exit or not service.started:
+        raise typer.Exit(1)

@@ -1,8 +1,9 @@
 """What could not be judged, and why. A failure never carries a reward.
 
 AssayError
-├── Rejected            ends the call: key, quota, overload, deadline at the door, a malformed request
-│   └── RecipeChanged   the caller pinned a recipe that this service no longer follows
+├── Rejected            ends the call: key, terms, quota, overload, deadline at the door, a malformed request
+│   ├── RecipeChanged   the caller pinned a recipe that this service no longer follows
+│   └── ArrivedTooSlowly   the body of the call was not here in time
 └── AnnotationFailed    touches one rollout: the call goes on and that item says so
 """
 
@@ -14,6 +15,7 @@ class FailureKind(StrEnum):
     """The closed list of reasons; programs branch on it, people read ``detail``."""
 
     UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
     OVER_QUOTA = "over_quota"
     OVERLOADED = "overloaded"
     PAST_DEADLINE = "past_deadline"
@@ -76,6 +78,17 @@ class RecipeChanged(Rejected):
         super().__init__(
             FailureKind.INVALID,
             f"the recipe is now {current}, the call pins {pinned}: model, prompt, options or service have changed",
+        )
+
+
+class ArrivedTooSlowly(Rejected):
+    """The body of the call was not here in time."""
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(
+            FailureKind.PAST_DEADLINE,
+            f"the body did not arrive within {within_s:g} s: send fewer rollouts a call, or raise "
+            "server.body_timeout_s",
         )
 
 

@@ -2,10 +2,12 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
+from .caller import Caller
 from .provenance import ModelRef, Recipe, Usage
 from .rollout import Completion, Message, Rollout
 from .text import Segment
@@ -104,6 +106,31 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; safe to call twice."""
+        ...
+
+
+class Queue(Protocol):
+    """Those who wait for an engine."""
+
+    max_tokens: int
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast they are served, None while that is not known."""
+        ...
+
+    def tokens_before(self, caller: Caller) -> int:
+        """What would be served before a rollout that the caller brings now."""
+        ...
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """An engine with a line in front."""
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
         ...
 
 
@@ -297,8 +324,38 @@ class Attends(Engine, Protocol):
         ...
 
 
+class Claimed(Enum):
+    """What came of claiming a piece of work: it is ours, another's, done already, or nobody can tell."""
+
+    OURS = auto()
+    THEIRS = auto()
+    DONE = auto()
+    UNKNOWN = auto()
+
+
+class Claims(Protocol):
+    """Tells other services that share a store what is worked on here, and the other way round."""
+
+    async def claim(self, key: str) -> Claimed:
+        """Say that ``key`` is worked on here, unless it is elsewhere or was done there."""
+        ...
+
+    def release(self, key: str) -> None:
+        """Say that ``key`` is not worked on here any more."""
+        ...
+
+    async def released(self, key: str) -> None:
+        """Return when ``key`` is done or nobody works on it, or when that cannot be known."""
+        ...
+
+
 class Store(Protocol):
     """Remembers finished annotations as bytes."""
+
+    @property
+    def claims(self) -> Claims | None:
+        """How services that share it keep from doing the same twice; None where nobody shares it."""
+        ...
 
     async def get(self, key: str) -> bytes | None:
         """What was put under ``key``, None when it is unknown or expired."""
@@ -327,4 +384,13 @@ class Annotator(Protocol[A_co]):
 
     async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[A_co, Usage]:
         """Judge one rollout, or raise ``AnnotationFailed``."""
+        ...
+
+
+@runtime_checkable
+class AsksInTurn(Protocol):
+    """An annotator for which one engine's answer is another one's question."""
+
+    def engines_for(self, rollout: Rollout) -> Sequence[Engine]:
+        """The models that the rollout will go through, one after the other."""
         ...

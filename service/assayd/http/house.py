@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
+from ..admission import Admission
 from ..annotators import rewriting
 from ..annotators.options import CriticOptions, Mode
 from ..annotators.probing import ProbeOptions
@@ -35,6 +36,11 @@ class House(Protocol):
     @property
     def telemetry(self) -> Telemetry:
         """Its metrics."""
+        ...
+
+    @property
+    def admission(self) -> Admission:
+        """Who may come in."""
         ...
 
     @property
@@ -117,6 +123,10 @@ class House(Protocol):
 
     async def readiness(self) -> Readiness:
         """Each part by name, and whether it can answer."""
+        ...
+
+    def drain(self) -> None:
+        """Say that no calls should come any more; those that come are answered as ever."""
         ...
 
     async def info(self) -> Mapping[str, Any]:

@@ -13,15 +13,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ...domain.caller import ITSELF, calling
 from ...domain.failure import AnnotationFailed, FailureKind
 from ...domain.ports import Deadline
 from ..batcher import Batcher, Job, Joiners
-from .grouping import groups_by_length
+from ..line import Line
+from .grouping import group_of_first
 
-BUDGET_TOKENS: Final = 32_768
-"""Padded tokens taken from the queue at once, to be sorted by length."""
-PASS_TOKENS: Final = 4096
-"""Padded tokens in one forward pass: what bounds its memory."""
 PASS_COSTS_TOKENS: Final = 64
 """A forward pass costs about as much as so many tokens: padding beyond that is dearer than a second pass."""
 CANARY_TIMEOUT_S: Final = 5.0
@@ -71,12 +69,24 @@ class Reader(Generic[Item, Result]):
     """A queue in front of ``read`` and the one thread that calls it. ``canary`` is an item that any model can read."""
 
     def __init__(
-        self, read: Read[Item, Result], size: Callable[[Item], int], canary: Item, *, name: str
+        self,
+        read: Read[Item, Result],
+        size: Callable[[Item], int],
+        canary: Item,
+        *,
+        name: str,
+        pass_tokens: int,
     ) -> None:
         self._read = read
         self._size = size
         self._canary = canary
-        self._batcher: Batcher[Item, Result] = Batcher(self._run, budget_tokens=BUDGET_TOKENS, name=name)
+        self._pass_tokens = pass_tokens
+        self._batcher: Batcher[Item, Result] = Batcher(self._run, self._choose, name=name)
+
+    @property
+    def line(self) -> Line[Job[Item, Result]]:
+        """Those who wait, and those who are being read."""
+        return self._batcher.line
 
     async def submit(self, item: Item, *, deadline: Deadline) -> Result:
         """The result of one item, read in company with whatever else is waiting."""
@@ -87,7 +97,8 @@ class Reader(Generic[Item, Result]):
         if not self._batcher.failing:
             return self._batcher.alive
         try:
-            await self.submit(self._canary, deadline=Deadline.after(CANARY_TIMEOUT_S))
+            with calling(ITSELF):
+                await self.submit(self._canary, deadline=Deadline.after(CANARY_TIMEOUT_S))
         except AnnotationFailed:
             return False
         return True
@@ -96,14 +107,12 @@ class Reader(Generic[Item, Result]):
         """Fail what is under way and end the thread; safe to call twice."""
         await self._batcher.close()
 
-    def _run(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> None:
-        sizes = [self._size(job.item) for job in jobs]
-        for group in groups_by_length(sizes, padding=PASS_COSTS_TOKENS, size=PASS_TOKENS):
-            waiting = [jobs[index] for index in group if not jobs[index].gone]
-            if waiting:
-                self._answer(waiting)
+    def _choose(self, waiting: Sequence[int], inside: Sequence[int]) -> list[int]:
+        """The one pass that the first is in: whoever comes meanwhile waits for no other."""
+        return group_of_first(waiting, padding=PASS_COSTS_TOKENS, size=self._pass_tokens)
 
-    def _answer(self, jobs: list[Job[Item, Result]]) -> None:
+    def _run(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> None:
+        self.line.count_batch([job.size for job in jobs])
         with torch.inference_mode():
             results = self._read([job.item for job in jobs])
         for job, result in zip(jobs, results, strict=True):

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
+from ...domain.caller import ITSELF, calling
 from ...domain.failure import AnnotationFailed
-from ...domain.ports import Deadline, Generation, Sampling
+from ...domain.ports import Deadline, Generation, Queue, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
 from ...domain.sequence import Choice
 from ...settings import EngineSettings
-from ..batcher import Batcher
+from ..batcher import Batcher, nearest
 from ..lateness import refuse_late
 from ..model_files import read_card
 from ..openings import Openings
@@ -38,9 +39,7 @@ class Generator:
         self._openings = Openings(loaded.tokenizer.get_vocab)
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
         budget_tokens = BUDGET_TOKENS if self.decoder.can_share else 1
-        self._batcher = Batcher(
-            self.decoder.run, budget_tokens=budget_tokens, name=f"model {loaded.ref.name}"
-        )
+        self._batcher = Batcher(self.decoder.run, nearest(budget_tokens), name=f"model {loaded.ref.name}")
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
@@ -49,12 +48,18 @@ class Generator:
         card = await asyncio.to_thread(read_card, loaded.ref.name, settings.revision)
         return cls(loaded, max_model_len=settings.max_model_len, card=card)
 
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it, and those it writes for."""
+        return self._batcher.line
+
     async def ready(self) -> bool:
         """Whether the model can answer: after a failure it has to write a token first."""
         if not self._batcher.failing:
             return self._batcher.alive
         try:
-            await self._submit(Row([0], Sampling(max_tokens=1)), Deadline.after(CANARY_TIMEOUT_S))
+            with calling(ITSELF):
+                await self._submit(Row([0], Sampling(max_tokens=1)), Deadline.after(CANARY_TIMEOUT_S))
         except AnnotationFailed:
             return False
         return True

@@ -17,6 +17,9 @@ from ..model_files import folder_digest
 from ..rendering import Renderer
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PASS_TOKENS: Final = 4096
+CPU_PASS_TOKENS: Final = 1024
+"""A CPU is busy with so many already; more at once are read no faster, and leave its caches."""
 
 Build: TypeAlias = Callable[[str, Mapping[str, Any]], PreTrainedModel]
 """Makes the model of a name, with these options of ``from_pretrained``."""
@@ -32,6 +35,11 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     ref: ModelRef
+
+    @property
+    def pass_tokens(self) -> int:
+        """Padded tokens of one forward pass: what bounds its memory, and how long others wait for it."""
+        return CPU_PASS_TOKENS if self.model.device.type == "cpu" else PASS_TOKENS
 
     @property
     def vocabulary(self) -> int:

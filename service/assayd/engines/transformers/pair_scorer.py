@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Deadline, Intake, Window
+from ...domain.ports import Deadline, Intake, Queue, Window
 from ...domain.provenance import ModelRef, Usage
 from ...domain.rollout import Message
 from ...domain.sequence import PairScore
@@ -54,13 +54,22 @@ class PairScorer:
         self._context = min(length for length in holds if length is not None)
         self._vocabulary = loaded.vocabulary
         self._reader: Reader[_Pair, float] = Reader(
-            self._read, lambda pair: len(pair.ids), _CANARY, name=f"model {self.model.name}"
+            self._read,
+            lambda pair: len(pair.ids),
+            _CANARY,
+            name=f"model {self.model.name}",
+            pass_tokens=loaded.pass_tokens,
         )
 
     @classmethod
     async def open(cls, settings: RewardSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
         return await asyncio.to_thread(lambda: cls(*_loaded(settings), max_model_len=settings.max_model_len))
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the model can answer: after a failure it has to read a token first."""

@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TypeAlias, cast
 import torch
 from transformers import PreTrainedModel
 
-from ...domain.ports import Deadline, Window
+from ...domain.ports import Deadline, Queue, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.sequence import PromptValue
@@ -46,12 +46,19 @@ class PromptValuer:
         width = loaded.model.config.get_text_config(decoder=True).hidden_size
         self._head: ValueHead = load_value_head(folder, width).to(loaded.model.device)
         self._renderer = loaded.renderer(max_model_len)
-        self._reader: Reader[_Ids, float] = Reader(self._read, len, _CANARY, name=f"value head {folder}")
+        self._reader: Reader[_Ids, float] = Reader(
+            self._read, len, _CANARY, name=f"value head {folder}", pass_tokens=loaded.pass_tokens
+        )
 
     @classmethod
     async def open(cls, settings: ValueSettings) -> Self:
         """Load policy and head in a thread. Raises ``ValueError`` with what to do when they cannot be had."""
         return await asyncio.to_thread(lambda: cls(*_parts(settings), max_model_len=settings.max_model_len))
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the model can answer: after a failure it has to read a token first."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Attention, Deadline, SegmentScores, Window
+from ...domain.ports import Attention, Deadline, Queue, SegmentScores, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
@@ -48,7 +48,11 @@ class SegmentScorer:
         self._watchable = hosted.watchable
         self._renderer = hosted.loaded.renderer(max_model_len)
         self._reader: Reader[_Look, _Seen] = Reader(
-            self._read, lambda look: len(look.ids), _CANARY, name=f"model {self.model.name}"
+            self._read,
+            lambda look: len(look.ids),
+            _CANARY,
+            name=f"model {self.model.name}",
+            pass_tokens=hosted.loaded.pass_tokens,
         )
 
     @classmethod
@@ -57,6 +61,11 @@ class SegmentScorer:
         return await asyncio.to_thread(
             lambda: cls(load_segment_model(settings), max_model_len=settings.max_model_len)
         )
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the model can answer: after a failure it has to read a token first."""

@@ -9,7 +9,7 @@ from typing import Final, Self, TypeAlias, cast
 import torch
 from transformers import PreTrainedModel
 
-from ...domain.ports import Deadline, TokenStats, Window
+from ...domain.ports import Deadline, Queue, TokenStats, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...settings import EngineSettings
@@ -52,13 +52,22 @@ class TokenWeigher:
             self._prove_head(name, model)
         self._renderer = loaded.renderer(max_model_len)
         self._reader: Reader[_Stretch, _Weights] = Reader(
-            self._read, lambda stretch: len(stretch.ids), _CANARY, name=f"model {name}"
+            self._read,
+            lambda stretch: len(stretch.ids),
+            _CANARY,
+            name=f"model {name}",
+            pass_tokens=loaded.pass_tokens,
         )
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
         return await asyncio.to_thread(lambda: cls(load(settings), max_model_len=settings.max_model_len))
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the model can answer: after a failure it has to read a token first."""
