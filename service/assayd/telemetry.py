@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Summa
 from prometheus_client.registry import Collector
 
 log = structlog.get_logger()
+
+_FRAMES: Final = 3
+"""Of an error, in the log."""
 
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -272,12 +276,13 @@ class _Together:
 
 
 def withheld(event: str, error: BaseException, **fields: object) -> str:
-    """Log what a library says went wrong, and give what callers may know of it: the name of the error.
+    """Log a foreign error and where it was raised, and give what callers may know of it: its name.
 
-    What libraries say holds folders, addresses and keys of the machine. Not for errors that may quote a rollout: the
-    log holds none.
+    What libraries say holds folders, addresses and keys of this machine, or quotes the rollout, which no log holds: it
+    is logged only where a caller of this passes it on, as ``said``.
     """
-    log.warning(event, error=type(error).__name__, said=str(error), **fields)
+    where = traceback.format_tb(error.__traceback__)[-_FRAMES:]
+    log.warning(event, error=type(error).__name__, where=where, **fields)
     return f"{type(error).__name__} (the service's log says more)"
 
 

@@ -175,6 +175,13 @@ async def test_a_refusal_is_not_asked_again(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_of_a_refused_key_nothing_is_told(engine: Generator, server: Server, status: int) -> None:
+    """OpenAI quotes a part of it."""
+    server.script = [Answer(status, "Incorrect API key provided: sk-proj-ab***yz")]
+    assert "sk-proj" not in (await _failure(engine)).detail
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
 async def test_a_passing_failure_is_asked_again(engine: Generator, server: Server, status: int) -> None:
     """One bad status costs a second attempt and no more."""

@@ -84,9 +84,10 @@ def load(name: str, revision: str | None = None) -> PolicyTokenizer:
             _add_special(tokenizer, token_id, token)
     # The tokenizers library raises bare exceptions, and the hub client its own of several families.
     except Exception as error:
-        reason = (
-            str(error) if isinstance(error, _Unfit) else withheld("tokenizer_not_loaded", error, name=name)
-        )
+        if isinstance(error, _Unfit):
+            reason = str(error)
+        else:
+            reason = withheld("tokenizer_not_loaded", error, name=name, said=str(error))
         raise Rejected(
             FailureKind.INVALID,
             f"the tokenizer {name!r} cannot be loaded: {reason}. Name a hub repository (and a commit of it) "
