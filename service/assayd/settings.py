@@ -45,8 +45,10 @@ class ServerSettings(Section):
     """Of all bodies that are being received at once; what would be more is refused with 503."""
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
-    max_text_chars: int = Field(1_000_000, ge=1)
-    """Of a completion, a prompt or a reference, in characters or tokens; a rollout with a longer one fails alone."""
+    max_completion_chars: int = Field(250_000, ge=1)
+    """Of one completion, in characters or tokens; a rollout with a longer one fails alone. Aligning takes its time."""
+    max_prompt_chars: int = Field(2_000_000, ge=1)
+    """The same for a prompt, and for a reference."""
     max_queued_tokens: int = Field(4_000_000, ge=1)
     """Tokens that may wait for one engine; beyond that, tenants with more than their share of it are refused."""
     default_timeout_s: float = Field(60.0, gt=0)

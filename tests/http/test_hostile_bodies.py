@@ -1,6 +1,7 @@
 """Bodies that once broke the service, each found by ``tests/heavy/fuzz.py``."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -21,7 +22,7 @@ CHAT = "<|im_start|>user\nA?<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>"
 def client(serve_app: Callable[[object], AbstractContextManager[str]]) -> Iterator[httpx.Client]:
     """A service without weights that looks at texts of a hundred characters."""
     settings = Settings(
-        server=ServerSettings(max_text_chars=100),
+        server=ServerSettings(max_completion_chars=100, max_prompt_chars=100),
         compat={"method": "critic", "task": "relc-toxicity"},
         **FAKE,
     )
@@ -76,7 +77,7 @@ def test_a_text_that_is_too_long_fails_alone(client: httpx.Client, long: dict[st
     """Before anything is done with it: ten megabytes held the service up for forty seconds."""
     bad, good = results(client, long, GOOD)
     assert bad["failure"]["kind"] == "too_long"
-    assert "server.max_text_chars" in bad["failure"]["detail"]
+    assert "server.max_" in bad["failure"]["detail"]
     assert good["status"] == "ok"
 
 
@@ -89,3 +90,14 @@ def test_a_running_text_that_is_too_long_is_refused(client: httpx.Client) -> Non
     ):
         answer = client.post(path, json=body)
         assert (answer.status_code, answer.json()["kind"]) == (413, "too_long"), path
+
+
+def test_texts_that_cannot_be_aligned_in_time_are_past_the_deadline(embedded: httpx.Client) -> None:
+    """The deadline holds for what comes before the engine too; others are answered meanwhile."""
+    rollout = {"completion": {"text": "a\n" * 100_000}}
+    began_s = time.monotonic()
+    call = {"task": "relc-toxicity", "rollouts": [rollout], "timeout_s": 0.05}
+    answer = embedded.post("/score/token", json=call)
+    assert answer.json()["results"][0]["failure"]["kind"] == "past_deadline"
+    assert embedded.get("/healthz").status_code == 200
+    assert time.monotonic() - began_s < 60

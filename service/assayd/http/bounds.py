@@ -1,6 +1,4 @@
-"""How long the texts of one rollout may be: no deadline bounds the work on a text once it has begun."""
-
-from collections.abc import Iterator
+"""How long the texts of one rollout may be: no deadline ends the work on a text once it has begun."""
 
 from ..domain.failure import Failure, FailureKind
 from ..settings import ServerSettings
@@ -9,22 +7,23 @@ from .schemas import WireRollout
 
 def oversized(rollout: WireRollout, server: ServerSettings) -> Failure | None:
     """Why a rollout is too long to be looked at, None where it is not."""
-    return too_long(max(_lengths(rollout)), server)
-
-
-def too_long(length: int, server: ServerSettings) -> Failure | None:
-    """Why a text of so many characters, or tokens, is not looked at, None where it is."""
-    if length <= server.max_text_chars:
-        return None
-    return Failure(
-        FailureKind.TOO_LONG,
-        f"a text of {length} characters or tokens, and this service looks at {server.max_text_chars} at most: send "
-        "less, or raise server.max_text_chars",
+    sent = rollout.completion
+    completion = max(len(part or ()) for part in (sent.text, sent.token_ids, sent.offsets))
+    prompt = sum(len(message.content) for message in rollout.messages)
+    return too_long(completion, "completion", server.max_completion_chars) or too_long(
+        max(prompt, len(rollout.reference or "")), "prompt", server.max_prompt_chars
     )
 
 
-def _lengths(rollout: WireRollout) -> Iterator[int]:
-    completion = rollout.completion
-    for part in (completion.text, completion.token_ids, completion.offsets, rollout.reference):
-        yield len(part or ())
-    yield sum(len(message.content) for message in rollout.messages)
+def too_long(length: int, what: str, most: int) -> Failure | None:
+    """Why a text of so many characters, or tokens, is not looked at, None where it is.
+
+    ``what`` names the setting that says how many there may be at ``most``.
+    """
+    if length <= most:
+        return None
+    return Failure(
+        FailureKind.TOO_LONG,
+        f"a text of {length} characters or tokens, and this service looks at {most} at most: send less, or raise "
+        f"server.max_{what}_chars",
+    )

@@ -1,5 +1,6 @@
 """What every judging route does: read the call, align its completions, run the annotator."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Generic, TypeVar
@@ -10,7 +11,7 @@ from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
 from ..domain.failure import Failure, FailureKind, RecipeChanged, Rejected
-from ..domain.ports import Annotation, Annotator
+from ..domain.ports import Annotation, Annotator, Deadline
 from ..domain.provenance import ModelRef, Provenance, Recipe
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
@@ -18,7 +19,7 @@ from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
 from .body import while_connected
 from .bounds import oversized
 from .entry import entry_of
-from .house import house_of
+from .house import House, house_of
 from .schemas import JudgeRequest, WireRollout
 
 REWARD_MATCH: Final = "If-Reward-Match"
@@ -66,14 +67,7 @@ async def judge(
     annotator = await annotator_for(tokenizer)
     _check_pin(request, annotator.recipe)
     outcomes, moments = _outcomes(body)
-    refused = [oversized(rollout, house.settings.server) for rollout in body.rollouts]
-    fitting = [
-        rollout.raw_completion
-        for rollout, failure in zip(body.rollouts, refused, strict=True)
-        if failure is None
-    ]
-    aligned = iter(await house.align(fitting, tokenizer, own=own_tokenizer))
-    completions = [failure or next(aligned) for failure in refused]
+    completions = await _aligned(house, body.rollouts, tokenizer, own_tokenizer, deadline)
     items = _items(body, outcomes, completions)
     results = await while_connected(
         request,
@@ -91,6 +85,31 @@ async def judge(
         recipe_answer(annotator.recipe),
         msgspec.UNSET if moments is None else Batch(asdict(moments)),
     )
+
+
+async def _aligned(
+    house: House,
+    rollouts: Sequence[WireRollout],
+    tokenizer: ModelRef | None,
+    own: tuple[str, str | None] | None,
+    deadline: Deadline,
+) -> list[Completion | Failure]:
+    """The completions of those that are not too long, as far as time allows.
+
+    Aligning goes on in its thread behind the deadline, but nobody waits for it.
+    """
+    refused = [oversized(rollout, house.settings.server) for rollout in rollouts]
+    fitting = [one.raw_completion for one, failure in zip(rollouts, refused, strict=True) if failure is None]
+    try:
+        async with asyncio.timeout(max(deadline.remaining_s, 0.0)):
+            aligned = iter(await house.align(fitting, tokenizer, own=own))
+    except TimeoutError:
+        late = Failure(
+            FailureKind.PAST_DEADLINE,
+            "the deadline of the call passed before its tokens and texts were aligned",
+        )
+        return [failure or late for failure in refused]
+    return [failure or next(aligned) for failure in refused]
 
 
 def _refuse_outage(results: Sequence[object]) -> None:

@@ -41,7 +41,7 @@ def one_by_one(sent: Inputs, pointer: str) -> list[Input]:
 
 def in_text(text: str, settings: Settings) -> WireRollout | Failure:
     """The rollout that a running text holds, or why it cannot be told."""
-    if failure := too_long(len(text), settings.server):
+    if failure := too_long(len(text), "prompt", settings.server.max_prompt_chars):
         return failure
     try:
         place = by_markers(text, settings.compat)
@@ -70,7 +70,8 @@ async def in_input(sent: Input, house: House, tokenizer: ModelRef | None) -> Pla
             "token ids mean nothing without their tokenizer: name it with ASSAY_COMPAT__TOKENIZER, or send text",
             pointer="/input",
         )
-    if failure := too_long(len(sent), house.settings.server):
+    # All of it is aligned.
+    if failure := too_long(len(sent), "completion", house.settings.server.max_completion_chars):
         return failure
     try:
         alignment = await house.read(sent, tokenizer)

@@ -62,7 +62,8 @@ async def get_reward(request: Request) -> Response:
             f"{count} queries, {len(prompts)} prompts and {len(labels)} labels: one of each a sample",
         )
     asked = [
-        too_long(len(query), house.settings.server) or _asked(query, prompt, label, settings)
+        too_long(len(query), "prompt", house.settings.server.max_prompt_chars)
+        or _asked(query, prompt, label, settings)
         for query, prompt, label in zip(body.query, prompts, labels, strict=True)
     ]
     bill = await pay(request, asked)
