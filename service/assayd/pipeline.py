@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -9,19 +10,22 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import structlog
 
-from .admission import Admission, Visitor
+from .admission import Admission, Tenant, Visitor
 from .claiming import once
-from .domain.caller import calling
+from .domain.caller import calling, current_caller
 from .domain.failure import AnnotationFailed, Failure, FailureKind
 from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
-from .domain.provenance import Provenance, Usage
+from .domain.provenance import Provenance, Recipe, Usage
 from .domain.rollout import Rollout
+from .drift import Drift
 from .engines.line import refuse_hopeless
 from .flights import Flights
-from .telemetry import CacheFault, CacheOperation, Telemetry
+from .telemetry import CacheFault, CacheOperation, Subject, Telemetry
+from .tracing import span
 
 A = TypeVar("A", bound=Annotation)
 
+_OK: Final = "ok"
 _COSTLY: Final = frozenset(
     {
         FailureKind.PAST_DEADLINE,
@@ -53,9 +57,10 @@ class _Outcome(Generic[A]):
 class Pipeline:
     """The road from rollouts to results, the same for every annotator."""
 
-    def __init__(self, store: Store, admission: Admission, telemetry: Telemetry) -> None:
+    def __init__(self, store: Store, admission: Admission, drift: Drift, telemetry: Telemetry) -> None:
         self._store = store
         self._admission = admission
+        self._drift = drift
         self._telemetry = telemetry
         self._flights: Flights[_Outcome[Annotation]] = Flights()
 
@@ -81,7 +86,7 @@ class Pipeline:
                     ]
             results = [task.result() for task in tasks]
             await self._admission.give_back(permit, [not _cost_something(result) for result in results])
-        self._count(annotator, results)
+        self._count(visitor.tenant, annotator.recipe, items, results)
         return results
 
     async def _judge(
@@ -120,12 +125,13 @@ class Pipeline:
             return judged(await self._annotate(annotator, rollout, deadline))
         remembered = await self._recall(key, kind)
         if remembered is not None:
-            self._telemetry.cache_lookups.labels("hit").inc()
+            self._look_up("hit")
             return judged(remembered)
         return judged(await self._share(key, annotator, kind, rollout, deadline))
 
     async def _recall(self, key: str, kind: type[A]) -> _Outcome[A] | None:
-        encoded = await self._store.get(key)
+        with span("cache"):
+            encoded = await self._store.get(key)
         if encoded is None:
             return None
         try:
@@ -158,7 +164,7 @@ class Pipeline:
 
         while True:
             joined = key in self._flights
-            self._telemetry.cache_lookups.labels("shared" if joined else "miss").inc()
+            self._look_up("shared" if joined else "miss")
             try:
                 shared = await self._flights.join(key, once_among_services)
             except AnnotationFailed as error:
@@ -171,18 +177,37 @@ class Pipeline:
     async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
         if isinstance(annotator, AsksInTurn):
             refuse_hopeless(annotator.engines_for(rollout), deadline)
-        annotation, usage = await annotator.annotate(rollout, deadline=deadline)
-        self._telemetry.engine_tokens.labels("prompt").inc(usage.prompt_tokens)
-        self._telemetry.engine_tokens.labels("completion").inc(usage.completion_tokens)
+        with span("annotate"):
+            annotation, usage = await annotator.annotate(rollout, deadline=deadline)
+        tenant = current_caller().tenant
+        self._telemetry.engine_tokens.labels(tenant, "prompt").inc(usage.prompt_tokens)
+        self._telemetry.engine_tokens.labels(tenant, "completion").inc(usage.completion_tokens)
         return _Outcome(annotation, usage)
 
-    def _count(self, annotator: Annotator[A], results: Sequence[Judged[A] | Failure]) -> None:
-        recipe = annotator.recipe
-        for result in results:
-            outcome = result.kind if isinstance(result, Failure) else "ok"
-            self._telemetry.rollouts.labels(recipe.method, recipe.task or "", outcome).inc()
+    def _look_up(self, result: str) -> None:
+        self._telemetry.cache_lookups.labels(current_caller().tenant, result).inc()
+
+    def _count(
+        self,
+        tenant: Tenant,
+        recipe: Recipe,
+        items: Sequence[Rollout | Failure],
+        results: Sequence[Judged[A] | Failure],
+    ) -> None:
+        subject = Subject(tenant.name, recipe.method, recipe.task or "")
+        outcomes = Counter(result.kind if isinstance(result, Failure) else _OK for result in results)
+        for outcome, rollouts in outcomes.items():
+            self._telemetry.rollouts.labels(*subject, outcome).inc(rollouts)
+        judged = (
+            (item, result.annotation)
+            for item, result in zip(items, results, strict=True)
+            if isinstance(item, Rollout) and isinstance(result, Judged)
+        )
+        self._drift.observe(subject, judged)
 
 
 def _cost_something(result: Judged[A] | Failure) -> bool:
     """Whether the tokens reserved for it are spent."""
-    return result.kind in _COSTLY if isinstance(result, Failure) else not result.provenance.cached
+    if isinstance(result, Failure):
+        return result.kind in _COSTLY and result.retry_after_s is None
+    return not result.provenance.cached

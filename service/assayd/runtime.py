@@ -24,6 +24,7 @@ from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .domain.text import Alignment
+from .drift import Drift
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
 from .hosting import Hosting, adapted
@@ -35,6 +36,7 @@ from .sequence_models import SequenceModels, open_sequence_models
 from .settings import CacheSettings, EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
+from .tracing import traced
 
 _CACHE: Final = "cache"
 
@@ -59,7 +61,7 @@ class Runtime:
         self.settings = settings
         self.telemetry = telemetry
         self.admission = admission
-        self.pipeline = Pipeline(store, admission, telemetry)
+        self.pipeline = Pipeline(store, admission, Drift(settings.drift, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences
@@ -213,6 +215,7 @@ class Runtime:
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings.tracing))
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
         admission = await stack.enter_async_context(Admission.open(settings, telemetry))

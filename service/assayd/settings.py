@@ -203,6 +203,30 @@ class CacheSettings(Section):
     A call is looked up by commands for 32 rollouts each, four at a time: a Redis that is gone costs it this once."""
 
 
+class DriftSettings(Section):
+    """When the rewards of a tenant's task are no longer what they were; what each alarm means is in docs/metrics.md."""
+
+    window: int = Field(1000, ge=10)
+    """Rollouts that are looked at together; the first so many are what later ones are compared with."""
+    collapse_zero_rate: float = Field(0.95, gt=0, le=1)
+    """Collapse: this share of the rollouts earns exactly nothing, or all of them earn the same."""
+    saturation_spread: float = Field(0.25, ge=0)
+    """Saturation: the mean has moved by a standard deviation or more, and the spread shrunk to this share of it."""
+    length_correlation: float = Field(0.7, gt=0, le=1)
+    """Length hacking: rewards and lengths go together at least so closely..."""
+    length_growth: float = Field(1.25, gt=1)
+    """...and completions are this many times as long as at first, or as short."""
+
+
+class TracingSettings(Section):
+    """Where spans go."""
+
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    """An OpenTelemetry collector that speaks OTLP over HTTP, such as `http://collector:4318`; no spans when absent."""
+    sample: float = Field(1.0, ge=0, le=1)
+    """Share of the calls that are traced, unless the caller's `traceparent` decides."""
+
+
 class TenantsSettings(Section):
     """Who may call."""
 
@@ -257,6 +281,8 @@ class Settings(BaseSettings):
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
     tenants: TenantsSettings = TenantsSettings()
+    drift: DriftSettings = DriftSettings()
+    tracing: TracingSettings = TracingSettings()
     compat: CompatSettings = CompatSettings()
 
     @classmethod

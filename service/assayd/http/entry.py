@@ -18,6 +18,8 @@ from .schemas import MAX_TIMEOUT_S
 
 PRIORITY: Final = "X-Assay-Priority"
 TIMEOUT_S: Final = "X-Assay-Timeout-S"
+ENTRY: Final = "entry"
+"""Where in a request's state it lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Entry:
 
 def entry_of(request: Request) -> Entry:
     """What the gate made of this request's headers."""
-    entry: Entry = request.state.entry
+    entry: Entry = getattr(request.state, ENTRY)
     return entry
 
 
