@@ -14,6 +14,7 @@ from .http import compat, errors, openapi, ops, routes
 from .http.gate import Gate
 from .http.house import House
 from .http.middleware import Observed
+from .http.receiving import Arriving
 from .runtime import open_runtime
 from .settings import Settings
 from .telemetry import Telemetry
@@ -23,6 +24,7 @@ class State(TypedDict):
     """What lives as long as the application and every request can reach."""
 
     house: House
+    arriving: Arriving
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -36,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with open_runtime(settings, telemetry) as runtime:
-            yield {"house": runtime}
+            yield {"house": runtime, "arriving": Arriving(max_mb=settings.server.max_arriving_mb)}
 
     app = FastAPI(
         title="Assay",

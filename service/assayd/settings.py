@@ -39,6 +39,8 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     max_body_mb: float = Field(64.0, gt=0)
+    max_arriving_mb: float = Field(1024.0, gt=0)
+    """Of all bodies that are being received at once; what would be more is refused with 503."""
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
     max_queued_tokens: int = Field(4_000_000, ge=1)

@@ -74,6 +74,33 @@ def test_an_idle_connection_is_answered_once_more_while_others_are(
     assert service.ended()[0] == 0
 
 
+def test_clients_that_connect_anew_until_the_end_lose_nothing(
+    served: Start, client: Client, body: Body
+) -> None:
+    """Every call is answered, the last one was never accepted."""
+    service, _ = served(server__drain_s=0.5)
+    came: list[str] = []
+
+    def call_until_refused() -> None:
+        own, outcome = client(service.url), "200"
+        while outcome == "200":
+            try:
+                outcome = str(own.post("/score/token", json=body("again")).status_code)
+            except httpx.ConnectError:
+                outcome = "refused"
+            except httpx.TransportError as error:
+                outcome = repr(error)
+            came.append(outcome)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(8):
+            pool.submit(call_until_refused)
+        time.sleep(0.5)
+        service.ask(signal.SIGTERM)
+    assert set(came) == {"200", "refused"}
+    assert service.ended()[0] == 0
+
+
 def test_a_call_that_is_half_here_is_taken_in(served: Start, body: Body) -> None:
     """Its first half came before the signal, its second behind it."""
     service, _ = served(server__drain_s=0)

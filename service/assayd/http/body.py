@@ -1,4 +1,4 @@
-"""Reads a request's body within bounds, and gives up the work when the caller has gone."""
+"""Reads what a request's body says, and gives up the work when the caller has gone."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
@@ -8,14 +8,11 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
-from ..domain.failure import ArrivedTooSlowly, FailureKind, Rejected
-from .house import house_of
+from .receiving import receive
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
-
-_BYTES_PER_MB = 1_000_000
 
 
 class _Peek(msgspec.Struct):
@@ -25,17 +22,17 @@ class _Peek(msgspec.Struct):
 async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
     """The body as ``model``.
 
-    Raises ``Rejected`` (``too_long``) above ``max_mb`` and pydantic's ``ValidationError`` for a body that does
+    Raises what ``receive`` raises, and pydantic's ``ValidationError`` for a body that does
     not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
     """
-    return model.model_validate_json(await _read(request, max_mb))
+    return model.model_validate_json(await receive(request, max_mb=max_mb))
 
 
 async def read_by_method(
     request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
 ) -> M | N:
     """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike."""
-    body = await _read(request, max_mb)
+    body = await receive(request, max_mb=max_mb)
     named = _method(body)
     model: type[M] | type[N] = others[named] if isinstance(named, str) and named in others else first
     return model.model_validate_json(body)
@@ -45,29 +42,10 @@ async def read_by_field(
     request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
 ) -> M | N:
     """The body as the model of whichever field of ``others`` is in it, ``first`` where none is; raises alike."""
-    body = await _read(request, max_mb)
+    body = await receive(request, max_mb=max_mb)
     present = _fields(body)
     model: type[M] | type[N] = next((others[name] for name in others if name in present), first)
     return model.model_validate_json(body)
-
-
-async def _read(request: Request, max_mb: float) -> bytes:
-    limit = int(max_mb * _BYTES_PER_MB)
-    within_s = house_of(request).settings.server.body_timeout_s
-    body = bytearray()
-    try:
-        async with asyncio.timeout(within_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise Rejected(
-                        FailureKind.TOO_LONG,
-                        f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise "
-                        "server.max_body_mb",
-                    )
-    except TimeoutError:
-        raise ArrivedTooSlowly(within_s) from None
-    return bytes(body)
 
 
 def _method(body: bytes) -> object:

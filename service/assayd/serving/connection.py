@@ -29,6 +29,8 @@ _MAX_HEADER_BYTES: Final = 65_536
 _GRACE_S: Final = 2.0
 """What a route has to say itself that a body came too slowly."""
 _RETRY_AFTER_S: Final = 1.0
+_FRESH_S: Final = 0.5
+"""How long a new connection may be expected to say something at once."""
 
 
 class _Arrived(Enum):
@@ -60,10 +62,13 @@ class Connection(HttpToolsProtocol):
         self._arrival: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._surplus = False
+        self._came_s = self.loop.time()
 
     @property
     def busy(self) -> bool:
-        """Whether a call is on its way in, under judgement, or on its way out."""
+        """Whether a call is on its way in, under judgement, or on its way out; who has just come will say one."""
+        if self.cycle is None and self._arrived is _Arrived.NOTHING:
+            return self.loop.time() - self._came_s < _FRESH_S
         answering = self.cycle is not None and not self.cycle.response_complete
         return answering or self._arrived in (_Arrived.SOME_HEADERS, _Arrived.HEADERS)
 

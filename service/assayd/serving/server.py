@@ -8,8 +8,8 @@ go of the engines, and exits with 0. SIGINT skips the wait, a second signal the 
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterable
-from socket import socket
+from collections.abc import Callable, Iterable, Iterator
+from socket import fromfd, socket
 from types import FrameType
 from typing import Final, cast
 
@@ -23,6 +23,8 @@ from .connection import Connection
 from .doors import Doors
 
 _TICK_S: Final = 0.05
+_MOST_WAITING: Final = 2048
+"""As many as uvicorn lets the kernel connect."""
 _HURRY_S: Final = 5.0
 """What the engines have to end, where somebody is in a hurry."""
 
@@ -76,10 +78,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Stop listening, answer what is here, then let go of the engines."""
-        for server in self.servers:
-            server.close()
-        for listening in sockets or ():
-            listening.close()
+        await self._close_door()
         self._close_after_answers()
         # Idle connections stay open meanwhile: a call that is on its way on one of them is answered, not lost.
         await self._while(lambda: self._at_work)
@@ -94,6 +93,17 @@ class Server(uvicorn.Server):
     @property
     def _at_work(self) -> bool:
         return bool(self.server_state.tasks) or any(connection.busy for connection in self._connections)
+
+    async def _close_door(self) -> None:
+        """Stop listening. Who is connected by the kernel already, and may have sent a call, is let in first."""
+        last = [waiting for server in self.servers for one in server.sockets for waiting in _waiting(one)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connected in last:
+            await loop.connect_accepted_socket(
+                lambda: Connection(self.config, self.server_state, self.lifespan.state), connected
+            )
 
     def _close_after_answers(self) -> None:
         self.server_state.closing = True
@@ -117,3 +127,14 @@ class Server(uvicorn.Server):
         closing = asyncio.ensure_future(self.lifespan.shutdown())
         await self._while(lambda: not closing.done())
         await asyncio.wait((closing,), timeout=_HURRY_S)
+
+
+def _waiting(listening: socket) -> Iterator[socket]:
+    """Connections that nobody has accepted yet."""
+    with fromfd(listening.fileno(), listening.family, listening.type) as ours:
+        ours.setblocking(False)
+        for _ in range(_MOST_WAITING):
+            try:
+                yield ours.accept()[0]
+            except BlockingIOError:
+                return
