@@ -14,6 +14,9 @@ M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
 
+_UNREADABLE = (ValueError, RecursionError)
+"""Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end. Pydantic says what is wrong."""
+
 
 class _Peek(msgspec.Struct):
     method: Any = None
@@ -52,7 +55,7 @@ def _method(body: bytes) -> object:
     """What the body names as its method, before anyone has validated it."""
     try:
         return msgspec.json.decode(body, type=_Peek).method
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None
 
 
@@ -60,7 +63,7 @@ def _fields(body: bytes) -> Collection[str]:
     """The fields of the body, before anyone has validated it."""
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return ()
 
 
