@@ -52,12 +52,14 @@ class Runtime:
         sequences: SequenceModels,
         rewriting_models: RewriteModels,
         store: Store,
+        admission: Admission,
         aligner: Aligner,
         prompts: Mapping[str, Prompt],
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
-        self.pipeline = Pipeline(store, Admission(settings.server.max_rollouts, telemetry), telemetry)
+        self.admission = admission
+        self.pipeline = Pipeline(store, admission, telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences
@@ -166,7 +168,9 @@ class Runtime:
         """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
         parts: dict[str, Engine | Store] = {**self.engines, _CACHE: self._store}
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
-        return Readiness(dict(zip(parts, ready, strict=True)), dispensable=frozenset({_CACHE}))
+        doors = await self.admission.parts()
+        told = {**dict(zip(parts, ready, strict=True)), **doors}
+        return Readiness(told, dispensable=frozenset({_CACHE, *doors}))
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -206,6 +210,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     async with AsyncExitStack() as stack:
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
+        admission = await stack.enter_async_context(Admission.open(settings, telemetry))
         hosting = await stack.enter_async_context(Hosting())
         critic = await hosting.open(settings.critic, "Generator")
         segments = await open_segment_models(settings, hosting)
@@ -220,6 +225,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             sequences=sequences,
             rewriting_models=rewriting_models,
             store=store,
+            admission=admission,
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
         )

@@ -189,6 +189,13 @@ class CacheSettings(Section):
     A call is looked up by commands for 32 rollouts each, four at a time: a Redis that is gone costs it this once."""
 
 
+class TenantsSettings(Section):
+    """Who may call."""
+
+    path: Path | None = None
+    """File of `assayd tenants`. Without one nobody shows a key, and the service listens on loopback only."""
+
+
 class CompatSettings(Section):
     """What other servers' wire formats cannot say: who judges, and what becomes of the rewards of the tokens."""
 
@@ -235,6 +242,7 @@ class Settings(BaseSettings):
     rewriter: RewriterSettings = RewriterSettings()
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
+    tenants: TenantsSettings = TenantsSettings()
     compat: CompatSettings = CompatSettings()
 
     @classmethod

@@ -57,7 +57,12 @@ class Telemetry:
             registry=self.registry,
         )
         self.rollouts_in_flight = Gauge(
-            "assay_rollouts_in_flight", "Rollouts under judgement", registry=self.registry
+            "assay_rollouts_in_flight", "Rollouts under judgement", ["tenant"], registry=self.registry
+        )
+        self.quotas_shared = Gauge(
+            "assay_quotas_shared",
+            "Whether quotas are counted in Redis, together with other services; 0: in this one's memory",
+            registry=self.registry,
         )
         self.cache_lookups = Counter(
             "assay_cache_lookups",

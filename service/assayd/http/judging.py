@@ -10,12 +10,13 @@ from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
 from ..domain.failure import Failure, FailureKind, RecipeChanged, Rejected
-from ..domain.ports import Annotation, Annotator, Deadline
+from ..domain.ports import Annotation, Annotator
 from ..domain.provenance import ModelRef, Provenance, Recipe
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
 from .body import while_connected
+from .entry import entry_of
 from .house import house_of
 from .schemas import JudgeRequest, WireRollout
 
@@ -57,8 +58,8 @@ async def judge(
     annotation, ``own_tokenizer`` what cuts texts that come without tokens, if not the service's own. Raises
     ``Rejected`` when the call as a whole is refused.
     """
-    house = house_of(request)
-    deadline = Deadline.after(body.timeout_s or house.settings.server.default_timeout_s)
+    house, entry = house_of(request), entry_of(request)
+    deadline = entry.deadline(body.timeout_s, default_s=house.settings.server.default_timeout_s)
     wire = body.tokenizer
     tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
     annotator = await annotator_for(tokenizer)
@@ -69,7 +70,8 @@ async def judge(
     )
     items = _items(body, outcomes, completions)
     results = await while_connected(
-        request, house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline)
+        request,
+        house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline, entry.visitor),
     )
     _refuse_outage(results)
     structlog.contextvars.bind_contextvars(
