@@ -110,7 +110,9 @@ class Begun(Generic[S]):
 
     def outcome(self, chunk: Sequence[Sent], error: AssayError) -> list[Part]:
         """What an error makes of a part's rollouts; raises it where they do not fail by it."""
-        if self.call.asked.get("on_refusal", "raise") == "raise" or isinstance(error, RecipeChanged | Unauthenticated):
+        if self.call.asked.get("on_refusal", "raise") == "raise" or isinstance(
+            error, RecipeChanged | Unauthenticated
+        ):
             raise error
         return [Part(tuple(one.index for one in chunk), error)]
 

@@ -15,7 +15,7 @@ from .domain.failure import AnnotationFailed, Failure, FailureKind
 from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
 from .domain.provenance import Provenance, Usage
 from .domain.rollout import Rollout
-from .engines.line import refuse_hopeless
+from .engines.line import set_out
 from .flights import Flights
 from .telemetry import CacheFault, CacheOperation, Telemetry
 
@@ -157,7 +157,7 @@ class Pipeline:
 
     async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
         if isinstance(annotator, AsksInTurn):
-            refuse_hopeless(annotator.engines_for(rollout), deadline)
+            set_out(annotator.engines_for(rollout), deadline)
         annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         self._telemetry.engine_tokens.labels("prompt").inc(usage.prompt_tokens)
         self._telemetry.engine_tokens.labels("completion").inc(usage.completion_tokens)

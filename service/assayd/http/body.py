@@ -9,6 +9,9 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
 from ..domain.failure import FailureKind, Rejected
+from ..doorkeeper import Kind
+from .entry import entry_of
+from .house import house_of
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
@@ -18,7 +21,10 @@ _BYTES_PER_MB = 1_000_000
 
 
 class _Peek(msgspec.Struct):
+    """What is looked at before anyone has validated the body."""
+
     method: Any = None
+    timeout_s: Any = None
 
 
 async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
@@ -35,7 +41,7 @@ async def read_by_method(
 ) -> M | N:
     """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike."""
     body = await _read(request, max_mb)
-    named = _method(body)
+    named = _peek(body).method
     model: type[M] | type[N] = others[named] if isinstance(named, str) and named in others else first
     return model.model_validate_json(body)
 
@@ -60,15 +66,30 @@ async def _read(request: Request, max_mb: float) -> bytes:
                 FailureKind.TOO_LONG,
                 f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise server.max_body_mb",
             )
+    _refuse_late(request, bytes(body))
     return bytes(body)
 
 
-def _method(body: bytes) -> object:
-    """What the body names as its method, before anyone has validated it."""
+def _refuse_late(request: Request, body: bytes) -> None:
+    """Raise ``Rejected`` (``overloaded``) for a call that is known to be in vain."""
+    house, entry, said = house_of(request), entry_of(request), _peek(body)
+    timeout_s = said.timeout_s if isinstance(said.timeout_s, int | float) else None
+    deadline = entry.deadline(timeout_s, default_s=house.settings.server.default_timeout_s)
+    request.state.kind = Kind.of(entry.visitor.caller, request.url.path, said.method)
+    house.doorkeeper.refuse_late(request.state.kind, deadline)
+
+
+def kind_of(request: Request) -> Kind:
+    """With which others a call waits; known once its body has been read."""
+    kind: Kind = request.state.kind
+    return kind
+
+
+def _peek(body: bytes) -> _Peek:
     try:
-        return msgspec.json.decode(body, type=_Peek).method
-    except msgspec.DecodeError:
-        return None
+        return msgspec.json.decode(body, type=_Peek)
+    except (msgspec.DecodeError, RecursionError):
+        return _Peek()
 
 
 def _fields(body: bytes) -> Collection[str]:

@@ -10,12 +10,12 @@ from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
 from ..domain.failure import Failure, FailureKind, RecipeChanged, Rejected
-from ..domain.ports import Annotation, Annotator
+from ..domain.ports import Annotation, Annotator, Deadline
 from ..domain.provenance import ModelRef, Provenance, Recipe
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
-from .body import while_connected
+from .body import kind_of, while_connected
 from .entry import entry_of
 from .house import house_of
 from .schemas import JudgeRequest, WireRollout
@@ -73,7 +73,7 @@ async def judge(
         request,
         house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline, entry.visitor),
     )
-    _refuse_outage(results)
+    _refuse_outage(request, results, deadline)
     structlog.contextvars.bind_contextvars(
         method=annotator.recipe.method,
         task=annotator.recipe.task,
@@ -87,12 +87,16 @@ async def judge(
     )
 
 
-def _refuse_outage(results: Sequence[object]) -> None:
+def _refuse_outage(request: Request, results: Sequence[object], deadline: Deadline) -> None:
     """End a call of which nothing can be judged while an engine is down or overloaded: it may come again as a whole."""
     failures = [result for result in results if isinstance(result, Failure)]
     waits_s = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
-    if results and len(waits_s) == len(results):
-        raise Rejected(failures[0].kind, failures[0].detail, retry_after_s=max(waits_s))
+    if not results or len(waits_s) < len(results):
+        return
+    kind = failures[0].kind
+    if kind is FailureKind.OVERLOADED:
+        house_of(request).doorkeeper.remember(kind_of(request), deadline.at_s + min(waits_s))
+    raise Rejected(kind, failures[0].detail, retry_after_s=max(waits_s))
 
 
 def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:
