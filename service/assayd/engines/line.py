@@ -60,9 +60,13 @@ class _Ticket:
 
 
 class Line(Generic[Job]):
-    """Those who wait for an engine, and those inside. Threads may share it; ``lock`` makes several steps one."""
+    """Those who wait for an engine, and those inside. Threads may share it; ``lock`` makes several steps one.
 
-    def __init__(self) -> None:
+    Without a ``door`` nobody is refused.
+    """
+
+    def __init__(self, *, door: bool = True) -> None:
+        self._door = door
         self.lock = RLock()
         self.max_tokens = MAX_TOKENS
         self.queue: FairQueue[Job] = FairQueue()
@@ -76,16 +80,9 @@ class Line(Generic[Job]):
 
     def enter(self, job: Job, tokens: int, deadline: Deadline) -> None:
         """Let a job of the current caller wait; raises ``AnnotationFailed`` (``overloaded``) where it would in vain."""
-        caller, road = current_caller(), _road.get()
-        if road is not _BEGUN:
-            try:
-                _refuse_if_hopeless(road or (self,), caller, tokens, deadline)
-                self._refuse_surplus(caller, tokens)
-            except AnnotationFailed:
-                with self.lock:
-                    self._served[caller.tenant].refused += 1
-                raise
-        _road.set(_BEGUN)
+        caller = current_caller()
+        if self._door:
+            self._check(caller, tokens, deadline)
         with self.lock:
             self._tickets[job] = _Ticket(caller, tokens, time.monotonic())
             self.queue.push(job, tokens, caller)
@@ -142,6 +139,19 @@ class Line(Generic[Job]):
             self._pace.learn(tokens, now_s - self._noted_s)
         self._noted_s, self._pressed = now_s, len(self.queue) > 0
 
+    def _check(self, caller: Caller, tokens: int, deadline: Deadline) -> None:
+        road = _road.get()
+        if road is _BEGUN:
+            return
+        try:
+            refuse_hopeless(road or (self,), tokens, deadline)
+            self._refuse_surplus(caller, tokens)
+        except AnnotationFailed:
+            with self.lock:
+                self._served[caller.tenant].refused += 1
+            raise
+        _road.set(_BEGUN)
+
     def _refuse_surplus(self, caller: Caller, tokens: int) -> None:
         with self.lock:
             surplus = self.queue.cost + tokens - self.max_tokens
@@ -155,19 +165,26 @@ class Line(Generic[Job]):
             raise _overloaded("as many tokens wait for the engine as may", surplus / rate if rate else 1.0)
 
 
-def set_out(engines: Sequence[Engine], deadline: Deadline) -> None:
-    """Say through which engines the rollout at hand will go, one after the other.
+def lines_of(engines: Sequence[Engine]) -> tuple[Queue, ...]:
+    """The lines in front of them."""
+    return tuple(engine.line for engine in engines if isinstance(engine, Queues))
 
-    What waits for the first is yet to come to the others, so it is before a newcomer there too. Raises
-    ``AnnotationFailed`` (``overloaded``) where it is known by now that the rollout would be late.
+
+def set_out(road: tuple[Queue, ...], deadline: Deadline) -> None:
+    """Say through which lines the rollout at hand will go, one after the other; none where that is not known.
+
+    Raises ``AnnotationFailed`` (``overloaded``) where it is known by now that it would be late.
     """
-    lines = tuple(engine.line for engine in engines if isinstance(engine, Queues))
-    _refuse_if_hopeless(lines, current_caller(), 0, deadline)
-    _road.set(lines or None)
+    refuse_hopeless(road, 0, deadline)
+    _road.set(road or None)
 
 
-def _refuse_if_hopeless(road: Sequence[Queue], caller: Caller, tokens: int, deadline: Deadline) -> None:
-    before = tokens
+def refuse_hopeless(road: Sequence[Queue], tokens: int, deadline: Deadline) -> None:
+    """Raise ``AnnotationFailed`` (``overloaded``) for what would be late at the end of the road, by what is known now.
+
+    What waits in the first line is yet to come to the others, so it is before a newcomer there too.
+    """
+    caller, before = current_caller(), tokens
     for line in road:
         before += line.tokens_before(caller)
         rate = line.tokens_per_s

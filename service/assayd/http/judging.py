@@ -64,6 +64,7 @@ async def judge(
     tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
     annotator = await annotator_for(tokenizer)
     _check_pin(request, annotator.recipe)
+    _refuse_hopeless(request, body, annotator, deadline)
     outcomes, moments = _outcomes(body)
     completions = await house.align(
         [rollout.raw_completion for rollout in body.rollouts], tokenizer, own=own_tokenizer
@@ -87,6 +88,19 @@ async def judge(
     )
 
 
+def _refuse_hopeless(
+    request: Request, body: JudgeRequest, annotator: Annotator[A], deadline: Deadline
+) -> None:
+    """End a call of which nothing would be done in time, before anything is: not even the cache is asked."""
+    tokens = min(rollout.raw_completion.estimated_tokens for rollout in body.rollouts)
+    weighed = all(rollout.entropies is not None for rollout in body.rollouts)
+    try:
+        house_of(request).pipeline.refuse_hopeless(annotator, tokens, deadline, weighed=weighed)
+    except Rejected as refusal:
+        _remember(request, deadline.at_s + (refusal.retry_after_s or 0.0))
+        raise
+
+
 def _refuse_outage(request: Request, results: Sequence[object], deadline: Deadline) -> None:
     """End a call of which nothing can be judged while an engine is down or overloaded: it may come again as a whole."""
     failures = [result for result in results if isinstance(result, Failure)]
@@ -95,8 +109,12 @@ def _refuse_outage(request: Request, results: Sequence[object], deadline: Deadli
         return
     kind = failures[0].kind
     if kind is FailureKind.OVERLOADED:
-        house_of(request).doorkeeper.remember(kind_of(request), deadline.at_s + min(waits_s))
+        _remember(request, deadline.at_s + min(waits_s))
     raise Rejected(kind, failures[0].detail, retry_after_s=max(waits_s))
+
+
+def _remember(request: Request, served_at_s: float) -> None:
+    house_of(request).doorkeeper.remember(kind_of(request), served_at_s)
 
 
 def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:
