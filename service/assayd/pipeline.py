@@ -23,6 +23,8 @@ from .telemetry import CacheFault, CacheOperation, Telemetry
 A = TypeVar("A", bound=Annotation)
 
 BEGUN_AT_ONCE: Final = 32
+SLACK_BEFOREHAND: Final = 1.4
+"""More than at the engines' doors: who is let in here is not to be refused there, after all that is done between."""
 _COSTLY: Final = frozenset(
     {
         FailureKind.PAST_DEADLINE,
@@ -67,7 +69,8 @@ class Pipeline:
         Raises ``Rejected`` (``overloaded``) where the lines that it would go through are too long by now.
         """
         try:
-            refuse_hopeless((hands().line, *_lines(annotator, weighed=weighed)), tokens, deadline)
+            road = (hands().line, *_lines(annotator, weighed=weighed))
+            refuse_hopeless(road, tokens, deadline, slack=SLACK_BEFOREHAND)
         except AnnotationFailed as error:
             raise Rejected(error.kind, error.detail, retry_after_s=error.retry_after_s) from error
 

@@ -25,6 +25,8 @@ Job = TypeVar("Job", bound=Hashable)
 
 MAX_TOKENS: Final = 4_000_000
 """A thousand for each of as many rollouts as the service takes in at once."""
+SLACK: Final = 1.2
+"""By how much the work in front may turn out longer than it looks before those who are let in are late."""
 
 _BEGUN: Final[tuple[Queue, ...]] = ()
 _road: ContextVar[tuple[Queue, ...] | None] = ContextVar("road", default=None)
@@ -179,18 +181,19 @@ def set_out(road: tuple[Queue, ...], deadline: Deadline) -> None:
     _road.set(road or None)
 
 
-def refuse_hopeless(road: Sequence[Queue], tokens: int, deadline: Deadline) -> None:
+def refuse_hopeless(road: Sequence[Queue], tokens: int, deadline: Deadline, *, slack: float = SLACK) -> None:
     """Raise ``AnnotationFailed`` (``overloaded``) for what would be late at the end of the road, by what is known now.
 
-    What waits in the first line is yet to come to the others, so it is before a newcomer there too.
+    What waits in the first line is yet to come to the others, so it is before a newcomer there too. Where nothing is
+    in front nobody is refused: to come again later would not help.
     """
-    caller, before = current_caller(), tokens
+    caller, before = current_caller(), 0
     for line in road:
         before += line.tokens_before(caller)
         rate = line.tokens_per_s
-        if rate is None:
+        if rate is None or before == 0:
             continue
-        late_s = before / rate - deadline.remaining_s
+        late_s = (slack * before + tokens) / rate - deadline.remaining_s
         if late_s > 0:
             raise _overloaded(
                 "the work in front of this rollout takes longer than its deadline allows", late_s
