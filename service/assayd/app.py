@@ -15,6 +15,7 @@ from .http import compat, errors, openapi, ops, routes
 from .http.gate import Gate
 from .http.house import House
 from .http.middleware import Observed
+from .http.receiving import Arriving
 from .runtime import open_runtime
 from .settings import Settings
 from .telemetry import Telemetry
@@ -24,6 +25,7 @@ class State(TypedDict):
     """What lives as long as the application and every request can reach."""
 
     house: House
+    arriving: Arriving
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
             gc.collect()
             gc.freeze()
             try:
-                yield {"house": runtime}
+                yield {"house": runtime, "arriving": Arriving(max_mb=settings.server.max_arriving_mb)}
             finally:
                 gc.unfreeze()
 

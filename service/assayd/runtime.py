@@ -25,6 +25,7 @@ from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .domain.text import Alignment
 from .doorkeeper import Doorkeeper
+from .drift import Drift
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
 from .hosting import Hosting, adapted
@@ -36,6 +37,7 @@ from .sequence_models import SequenceModels, open_sequence_models
 from .settings import CacheSettings, EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
+from .tracing import traced
 
 _CACHE: Final = "cache"
 
@@ -61,7 +63,7 @@ class Runtime:
         self.telemetry = telemetry
         self.admission = admission
         self.doorkeeper = Doorkeeper()
-        self.pipeline = Pipeline(store, admission, telemetry)
+        self.pipeline = Pipeline(store, admission, Drift(settings.drift, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences
@@ -69,6 +71,7 @@ class Runtime:
         self._store = store
         self._aligner = aligner
         self._prompts = prompts
+        self._draining = False
 
     async def critic(
         self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
@@ -172,7 +175,11 @@ class Runtime:
         ready = await asyncio.gather(*(part.ready() for part in parts.values()))
         doors = await self.admission.parts()
         told = {**dict(zip(parts, ready, strict=True)), **doors}
-        return Readiness(told, dispensable=frozenset({_CACHE, *doors}))
+        return Readiness(told, dispensable=frozenset({_CACHE, *doors}), draining=self._draining)
+
+    def drain(self) -> None:
+        """Say that no calls should come any more; those that come are answered as ever."""
+        self._draining = True
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -210,6 +217,7 @@ class Runtime:
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings.tracing))
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
         admission = await stack.enter_async_context(Admission.open(settings, telemetry))

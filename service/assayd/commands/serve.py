@@ -4,9 +4,9 @@ import ipaddress
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from ..app import create_app
+from ..serving.server import Server
 from ..telemetry import configure_logging
 from .configuration import ConfigOption, settings_of
 
@@ -33,14 +33,10 @@ def serve(
     configure_logging()
     port = server.port if port is None else port
     typer.echo(f"assayd listens on http://{host}:{port} (its API: /docs)", err=True)
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=int(server.default_timeout_s),
-    )
+    service = Server(create_app(settings), server, host=host, port=port)
+    service.run()
+    if service.force_exit or not service.started:
+        raise typer.Exit(1)
 
 
 def _is_loopback(host: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeVar
 from ..domain.caller import Caller, current_caller
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline, Engine, Queue, Queues
+from ..tracing import here, record
 from .fair_queue import FairQueue
 from .pace import Pace
 
@@ -41,6 +42,10 @@ class Served:
     waited_s: float = 0.0
     """Of all that were taken, together."""
     refused: int = 0
+    left: int = 0
+    answered: int = 0
+    worked_s: float = 0.0
+    """Of all that have left the engine, together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,10 @@ class Figures:
 class _Ticket:
     caller: Caller
     tokens: int
-    entered_s: float
+    since_s: float
+    """When it came, or once it is inside, when it was let in."""
+    place: object
+    """Where its spans belong."""
 
 
 class Line(Generic[Job]):
@@ -86,7 +94,7 @@ class Line(Generic[Job]):
         if self._door:
             self._check(caller, tokens, deadline)
         with self.lock:
-            self._tickets[job] = _Ticket(caller, tokens, time.monotonic())
+            self._tickets[job] = _Ticket(caller, tokens, time.monotonic(), here())
             self.queue.push(job, tokens, caller)
 
     def take(self, job: Job) -> None:
@@ -96,7 +104,10 @@ class Line(Generic[Job]):
             ticket = self._tickets[job]
             served = self._served[ticket.caller.tenant]
             served.taken += 1
-            served.waited_s += time.monotonic() - ticket.entered_s
+            now_s = time.monotonic()
+            served.waited_s += now_s - ticket.since_s
+            record("engine.wait", ticket.place, ticket.since_s, tokens=ticket.tokens)
+            self._tickets[job] = replace(ticket, since_s=now_s)
             self._inside_tokens += ticket.tokens
             self._note(0)
 
@@ -111,6 +122,11 @@ class Line(Generic[Job]):
             else:
                 self._inside_tokens -= ticket.tokens
                 self._note(ticket.tokens if answered else 0)
+                served = self._served[ticket.caller.tenant]
+                served.left += 1
+                served.answered += answered
+                served.worked_s += time.monotonic() - ticket.since_s
+                record("engine.run", ticket.place, ticket.since_s, tokens=ticket.tokens)
 
     def count_batch(self, sizes: Sequence[int]) -> None:
         """Take note of a batch whose jobs are padded to the longest."""

@@ -1,4 +1,4 @@
-"""Reads a request's body within bounds, and gives up the work when the caller has gone."""
+"""Reads what a request's body says, and gives up the work when the caller has gone."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
@@ -8,16 +8,14 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
-from ..domain.failure import FailureKind, Rejected
 from ..doorkeeper import Kind
 from .entry import entry_of
 from .house import house_of
+from .receiving import receive
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
-
-_BYTES_PER_MB = 1_000_000
 
 
 class _Peek(msgspec.Struct):
@@ -30,10 +28,10 @@ class _Peek(msgspec.Struct):
 async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
     """The body as ``model``.
 
-    Raises ``Rejected`` (``too_long``) above ``max_mb`` and pydantic's ``ValidationError`` for a body that does
+    Raises what ``receive`` raises, and pydantic's ``ValidationError`` for a body that does
     not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
     """
-    return model.model_validate_json(await _read(request, max_mb))
+    return model.model_validate_json(await receive(request, max_mb=max_mb))
 
 
 async def read_by_method(
@@ -50,24 +48,16 @@ async def read_by_field(
     request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
 ) -> M | N:
     """The body as the model of whichever field of ``others`` is in it, ``first`` where none is; raises alike."""
-    body = await _read(request, max_mb)
+    body = await receive(request, max_mb=max_mb)
     present = _fields(body)
     model: type[M] | type[N] = next((others[name] for name in others if name in present), first)
     return model.model_validate_json(body)
 
 
 async def _read(request: Request, max_mb: float) -> bytes:
-    limit = int(max_mb * _BYTES_PER_MB)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Rejected(
-                FailureKind.TOO_LONG,
-                f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise server.max_body_mb",
-            )
-    _refuse_late(request, bytes(body))
-    return bytes(body)
+    body = await receive(request, max_mb=max_mb)
+    _refuse_late(request, body)
+    return body
 
 
 def _refuse_late(request: Request, body: bytes) -> None:

@@ -21,6 +21,8 @@ TIMEOUT_S: Final = "X-Assay-Timeout-S"
 ANSWER_S: Final = 0.25
 """The most of a call's time that is kept for writing and sending its answer."""
 ANSWER_SHARE: Final = 0.05
+ENTRY: Final = "entry"
+"""Where in a request's state it lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Entry:
 
 def entry_of(request: Request) -> Entry:
     """What the gate made of this request's headers."""
-    entry: Entry = request.state.entry
+    entry: Entry = getattr(request.state, ENTRY)
     return entry
 
 

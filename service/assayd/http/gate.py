@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..admission import Tenant
 from ..domain.caller import calling
 from ..domain.failure import FailureKind, Rejected
-from .entry import Entry
+from .entry import ENTRY, Entry
 from .errors import on_rejected
 from .house import House, house_of
 
@@ -43,7 +43,7 @@ class Gate:
             return
         tenant = entry.visitor.tenant
         structlog.contextvars.bind_contextvars(tenant=tenant.name)
-        scope["state"]["entry"] = entry
+        scope["state"][ENTRY] = entry
         with calling(entry.visitor.caller):
             await self._app(scope, receive, _telling(house, tenant, send) if tenant.terms.quotas else send)
 

@@ -131,6 +131,10 @@ class House(Protocol):
         """Each part by name, and whether it can answer."""
         ...
 
+    def drain(self) -> None:
+        """Say that no calls should come any more; those that come are answered as ever."""
+        ...
+
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
         ...

@@ -44,7 +44,7 @@ def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec
                 "description": "One result per rollout",
                 "content": {"application/json": _schema(answers)},
             },
-            **dict.fromkeys((400, 401, 403, 412, 413, 422, 429, 503, 504), problem),
+            **dict.fromkeys((400, 401, 403, 408, 412, 413, 422, 429, 503, 504), problem),
         },
     }
 

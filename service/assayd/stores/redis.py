@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from .. import __version__
 from ..settings import CacheSettings
 from ..telemetry import CacheFault, CacheOperation, Telemetry
+from . import redis_claims
 from .breaker import Breaker
 from .envelope import FORMAT, Envelope, Rubbish
 from .gathering import Gathered
@@ -29,7 +30,7 @@ _BYTES_PER_MB: Final = 1_000_000
 # for 1,400 tokens with entropies.
 _ENTRIES_PER_COMMAND: Final = 32
 _COMMANDS_AT_ONCE: Final = 4
-_CONNECTIONS: Final = 2 * _COMMANDS_AT_ONCE + 2  # reads, writes, probes
+_CONNECTIONS: Final = 2 * _COMMANDS_AT_ONCE + 2 + redis_claims.CONNECTIONS  # reads, writes, probes
 _SLICES: Final = 2
 _PROBE_TTL_S: Final = 10
 
@@ -48,6 +49,7 @@ class RedisStore:
         self._envelope = Envelope(max_bytes=int(settings.max_value_mb * _BYTES_PER_MB))
         self._reads = Breaker(CacheOperation.GET, self._can_read)
         self._writes = Breaker(CacheOperation.PUT, self._can_write)
+        self.claims = redis_claims.RedisClaims(client, self._prefix, self._within, self._failed)
         bounds = {"limit": _ENTRIES_PER_COMMAND, "at_once": _COMMANDS_AT_ONCE}
         self._look_up = Gathered(self._get_all, **bounds)
         self._remember = Gathered(self._put_all, **bounds)
@@ -103,6 +105,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Let go of every connection."""
+        await self.claims.close()
         await self._reads.stop()
         await self._writes.stop()
         try:
@@ -158,7 +161,8 @@ class RedisStore:
         fault = fault_of(error)
         self._telemetry.count_cache_error(operation, fault)
         # Who does not answer one operation will not answer the other; who refuses one may well do the other.
-        for tripped in (self._reads, self._writes) if fault in SILENT else (breaker,):
+        every = (self._reads, self._writes, self.claims.breaker)
+        for tripped in every if fault in SILENT else (breaker,):
             tripped.trip(fault)
 
     async def _within(self, command: Awaitable[T]) -> T:
