@@ -31,7 +31,7 @@ async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
     Raises what ``receive`` raises, and pydantic's ``ValidationError`` for a body that does
     not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
     """
-    return model.model_validate_json(await receive(request, max_mb=max_mb))
+    return model.model_validate_json(await _read(request, max_mb))
 
 
 async def read_by_method(
@@ -48,7 +48,7 @@ async def read_by_field(
     request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
 ) -> M | N:
     """The body as the model of whichever field of ``others`` is in it, ``first`` where none is; raises alike."""
-    body = await receive(request, max_mb=max_mb)
+    body = await _read(request, max_mb)
     present = _fields(body)
     model: type[M] | type[N] = next((others[name] for name in others if name in present), first)
     return model.model_validate_json(body)
