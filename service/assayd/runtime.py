@@ -24,6 +24,7 @@ from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .domain.text import Alignment
+from .doorkeeper import Doorkeeper
 from .drift import Drift
 from .engines import POCKET_CRITIC
 from .engines.permitted import Permitted
@@ -62,6 +63,7 @@ class Runtime:
         self.settings = settings
         self.telemetry = telemetry
         self.admission = admission
+        self.doorkeeper = Doorkeeper()
         self.pipeline = Pipeline(store, admission, Drift(settings.drift, telemetry), telemetry)
         self._critic = critic
         self._segments = segments

@@ -19,13 +19,12 @@ from ..domain.rollout import Message, Role
 from ..domain.sequence import Choice
 from ..settings import EngineSettings
 from .lateness import refuse_late
+from .preparing import estimated_tokens
 from .turnstile import Turnstile
 
 ATTEMPTS: Final = 6
 READY_TIMEOUT_S: Final = 2.0
 MAX_IN_FLIGHT: Final = 256
-CHARACTERS_PER_TOKEN: Final = 4
-"""As a rule of thumb: what a prompt costs is known here by its characters only."""
 TOP_LOGPROBS: Final = 20
 """The most that OpenAI and vLLM tell."""
 WORTH_RETRYING: Final = {408, 409, 429}
@@ -235,8 +234,8 @@ class Generator:
 
 
 def _estimated_tokens(body: dict[str, Any]) -> int:
-    characters = sum(len(message["content"]) for message in body["messages"])
-    return characters // CHARACTERS_PER_TOKEN + int(body["max_tokens"])
+    said = sum(estimated_tokens(message["content"]) for message in body["messages"])
+    return said + int(body["max_tokens"])
 
 
 def _format_of(sampling: Sampling) -> dict[str, Any] | None:

@@ -18,8 +18,8 @@ from ..rendering import Renderer
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PASS_TOKENS: Final = 4096
-CPU_PASS_TOKENS: Final = 1024
-"""A CPU is busy with so many already; more at once are read no faster, and leave its caches."""
+CPU_PASS_TOKENS: Final = 512
+"""A CPU core is busy with so many already; of more at once it reads fewer in a second, for they leave its caches."""
 
 Build: TypeAlias = Callable[[str, Mapping[str, Any]], PreTrainedModel]
 """Makes the model of a name, with these options of ``from_pretrained``."""

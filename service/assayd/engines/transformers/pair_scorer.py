@@ -21,6 +21,7 @@ from ...domain.rollout import Message
 from ...domain.sequence import PairScore
 from ...settings import RewardSettings
 from ..lateness import refuse_late
+from ..preparing import estimated_tokens, prepared
 from .forward import Reader
 from .loading import Loaded, load
 
@@ -84,7 +85,7 @@ class PairScorer:
     ) -> PairScore:
         """Score a completion behind its prompt, in a batch with whatever else is waiting."""
         refuse_late(deadline)
-        pair, intake = await asyncio.to_thread(self._rendered, prompt, text, window)
+        pair, intake = await prepared(estimated_tokens(text), self._rendered, prompt, text, window)
         return PairScore(await self._reader.submit(pair, deadline=deadline), intake)
 
     def _rendered(self, prompt: tuple[Message, ...], text: str, window: Window) -> tuple[_Pair, Intake]:
