@@ -389,8 +389,8 @@ class Annotator(Protocol[A_co]):
 
 @runtime_checkable
 class AsksInTurn(Protocol):
-    """An annotator for which one engine's answer is another one's question."""
+    """An annotator that asks its engines one after the other."""
 
-    def engines_for(self, rollout: Rollout) -> Sequence[Engine]:
-        """The models that the rollout will go through, one after the other."""
+    def engines_for(self, *, weighed: bool) -> Sequence[Engine]:
+        """The models that a rollout goes through for certain; ``weighed`` says that it brings its entropies."""
         ...
