@@ -33,6 +33,21 @@ class EngineName(StrEnum):
     FAKE = "fake"
 
 
+class Determinism(StrEnum):
+    """How much a rollout's numbers may depend on who else is asking.
+
+    ``none``: by rounding. ``bucketed``: rows are read in a few fixed shapes, so nearly never. ``strict``: not by a bit.
+    """
+
+    NONE = "none"
+    BUCKETED = "bucketed"
+    STRICT = "strict"
+
+    def named(self, numbers: str) -> str:
+        """The numbers that an engine computes in at this level, as recipes name them."""
+        return numbers if self is Determinism.NONE else f"{numbers} {self}"
+
+
 class ServerSettings(Section):
     """Where the service listens and how much it takes in."""
 
@@ -75,6 +90,8 @@ class EngineSettings(Section):
     dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = Field(None, ge=1)
+    determinism: Determinism = Determinism.NONE
+    """`strict`: the same numbers to the last bit, alone or in company; `bucketed` nearly always, at a lower price."""
     vllm: VllmSettings = VllmSettings()
 
 

@@ -33,7 +33,7 @@ from assayd.domain.rollout import Completion, Message, Role
 from assayd.domain.text import Segment
 from assayd.engines.tokenizers import Aligner, RawCompletion
 from assayd.engines.transformers import SegmentScorer
-from assayd.engines.transformers.forward import PASS_TOKENS
+from assayd.engines.transformers.shapes import PASS_TOKENS
 from assayd.settings import EngineSettings
 
 LATER = Deadline.after(3600)

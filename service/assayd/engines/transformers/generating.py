@@ -9,7 +9,7 @@ from ...domain.ports import Deadline, Generation, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
 from ...domain.sequence import Choice
-from ...settings import EngineSettings
+from ...settings import Determinism, EngineSettings
 from ..batcher import Batcher
 from ..model_files import read_card
 from ..openings import openings
@@ -19,7 +19,6 @@ from .loading import Loaded, load
 
 BUDGET_TOKENS: Final = 32_768
 """Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
-CANARY_TIMEOUT_S: Final = 5.0
 
 
 class Generator:
@@ -36,7 +35,9 @@ class Generator:
         self._vocabulary = loaded.vocabulary
         self._known_openings: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
-        budget_tokens = BUDGET_TOKENS if self.decoder.can_share else 1
+        # A token written beside others is rounded by how many they are and how long: held rows are written alone.
+        shared = self.decoder.can_share and loaded.determinism is Determinism.NONE
+        budget_tokens = BUDGET_TOKENS if shared else 1
         self._batcher = Batcher(
             self.decoder.run, budget_tokens=budget_tokens, name=f"model {loaded.ref.name}"
         )
@@ -49,14 +50,13 @@ class Generator:
         return cls(loaded, max_model_len=settings.max_model_len, card=card)
 
     async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to write a token first."""
-        if not self._batcher.failing:
-            return self._batcher.alive
-        try:
-            await self._submit(Row([0], Sampling(max_tokens=1)), Deadline.after(CANARY_TIMEOUT_S))
-        except AnnotationFailed:
-            return False
-        return True
+        """Whether the thread that owns the model lives."""
+        return self._batcher.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last forward pass failed."""
+        return self._batcher.failing
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""

@@ -12,9 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from ...domain.provenance import ModelRef
-from ...settings import EngineSettings
+from ...settings import Determinism, EngineSettings
 from ..model_files import folder_digest
 from ..rendering import Renderer
+from .shapes import Shapes
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,6 +33,12 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     ref: ModelRef
+    determinism: Determinism = Determinism.NONE
+
+    @property
+    def shapes(self) -> Shapes:
+        """In which shapes it reads."""
+        return Shapes(self.determinism, self.context(None))
 
     @property
     def vocabulary(self) -> int:
@@ -69,17 +76,18 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
     own = folder_digest(name, settings.revision)
     dtype = _dtype(settings.dtype, device)
     with _one_at_a_time:
-        key = (name, own or settings.revision, dtype, device, build)
+        key = (name, own or settings.revision, dtype, device, build, settings.determinism)
         loaded = _loaded.get(key)
         if loaded is None:
-            # The revision of a folder is a digest, which the hub client does not know.
-            loaded = _loaded[key] = _load(name, own, None if own else settings.revision, dtype, device, build)
+            loaded = _loaded[key] = _load(settings, own, dtype, device, build)
         return loaded
 
 
 def _load(
-    name: str, own: str | None, revision: str | None, dtype: torch.dtype, device: torch.device, build: Build
+    settings: EngineSettings, own: str | None, dtype: torch.dtype, device: torch.device, build: Build
 ) -> Loaded:
+    # The revision of a folder is a digest, which the hub client does not know.
+    name, revision = str(settings.model), None if own else settings.revision
     # Standard error is for the service's log.
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -90,11 +98,11 @@ def _load(
             f"cannot load the model {name!r}: {error}\nIs it a folder with config.json, tokenizer and weights, "
             "or the name of a hub model that this machine can download or has in its cache?"
         ) from error
-    numbers = str(dtype).removeprefix("torch.")
+    numbers = settings.determinism.named(f"transformers {str(dtype).removeprefix('torch.')}")
     pin = own or getattr(model.config, "_commit_hash", None) or revision or "unpinned"
-    ref = ModelRef(name, pin, f"transformers {numbers}")
+    ref = ModelRef(name, pin, numbers)
     # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
-    return Loaded(torch.nn.Module.to(model, device), tokenizer, ref)
+    return Loaded(torch.nn.Module.to(model, device), tokenizer, ref, settings.determinism)
 
 
 def leave_a_core_to_the_callers() -> None:
