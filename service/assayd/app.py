@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with open_runtime(settings, telemetry) as runtime:
+        async with open_runtime(settings, telemetry) as runtime, runtime.watch:
             yield {"house": runtime}
 
     app = FastAPI(

@@ -26,6 +26,8 @@ from .domain.rollout import Completion
 from .domain.text import Alignment
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
+from .health.canaries import Canaries
+from .health.watch import Watch
 from .hosting import Hosting, adapted
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
@@ -54,6 +56,7 @@ class Runtime:
         store: Store,
         aligner: Aligner,
         prompts: Mapping[str, Prompt],
+        canaries: Canaries,
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
@@ -65,6 +68,7 @@ class Runtime:
         self._store = store
         self._aligner = aligner
         self._prompts = prompts
+        self.watch = Watch(self.engines, canaries, interval_s=settings.health.interval_s, telemetry=telemetry)
 
     async def critic(
         self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
@@ -164,9 +168,10 @@ class Runtime:
 
     async def readiness(self) -> Readiness:
         """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
-        parts: dict[str, Engine | Store] = {**self.engines, _CACHE: self._store}
-        ready = await asyncio.gather(*(part.ready() for part in parts.values()))
-        return Readiness(dict(zip(parts, ready, strict=True)), dispensable=frozenset({_CACHE}))
+        complaints, cached = await asyncio.gather(self.watch.complaints(), self._store.ready())
+        parts = {**{use: complaint is None for use, complaint in complaints.items()}, _CACHE: cached}
+        told = {use: complaint for use, complaint in complaints.items() if complaint is not None}
+        return Readiness(parts, dispensable=frozenset({_CACHE}), complaints=told)
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -203,6 +208,7 @@ class Runtime:
 @asynccontextmanager
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
+    canaries = Canaries(settings.health.canaries)
     async with AsyncExitStack() as stack:
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
@@ -222,6 +228,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             store=store,
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
+            canaries=canaries,
         )
         telemetry.watch(runtime.engines)
         yield runtime

@@ -200,6 +200,19 @@ class CacheSettings(Section):
     A call is looked up by commands for 32 rollouts each, four at a time: a Redis that is gone costs it this once."""
 
 
+class HealthSettings(Section):
+    """How it is noticed that a hosted model is not what it was, and how long an item that breaks one is kept apart."""
+
+    canaries: Path | None = None
+    """File with each model's answer to its canary: written when a model is first hosted, compared ever after.
+
+    Without one, answers are remembered as long as the service runs. Those of the embedded models come with them."""
+    interval_s: float = Field(60.0, gt=0)
+    """How often each model is asked its canary: one small question."""
+    quarantine_s: float = Field(600.0, gt=0)
+    """How long a rollout on which an engine failed by itself is answered as failed, without asking the engine."""
+
+
 class CompatSettings(Section):
     """What other servers' wire formats cannot say: who judges, and what becomes of the rewards of the tokens."""
 
@@ -246,6 +259,7 @@ class Settings(BaseSettings):
     rewriter: RewriterSettings = RewriterSettings()
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
+    health: HealthSettings = HealthSettings()
     compat: CompatSettings = CompatSettings()
 
     @classmethod

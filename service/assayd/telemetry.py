@@ -71,6 +71,12 @@ class Telemetry:
             ["operation", "reason"],
             registry=self.registry,
         )
+        self.canary_sound = Gauge(
+            "assay_canary_sound",
+            "Whether a hosted model answers its canary as it once did",
+            ["engine"],
+            registry=self.registry,
+        )
         self.engine_tokens = Counter(
             "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
         )

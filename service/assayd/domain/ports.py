@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self, TypeVar, runtime_checkable
@@ -224,6 +225,15 @@ class Adaptable(Engine, Protocol):
 
     def adapted(self, task: str) -> Self:
         """The same engine with the adapter of a task, itself where the task has none."""
+        ...
+
+
+@runtime_checkable
+class Renders(Engine, Protocol):
+    """An engine that writes prompts by the chat template of its model."""
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
         ...
 
 

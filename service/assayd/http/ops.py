@@ -31,11 +31,13 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """Whether calls should come here: 200, or 503 with the part that is not ready.
 
-    A part that the service can judge without, such as the cache, leaves it at 200 with status `degraded`.
+    A part that the service can judge without, such as the cache, leaves it at 200 with status `degraded`. `complaints`
+    says what is wrong: a model is asked its canary, and has to answer as it once did.
     """
     readiness = await house_of(request).readiness()
     http_status = 503 if readiness.status is Status.NOT_READY else 200
-    return _json({"status": readiness.status, "parts": dict(readiness.parts)}, http_status)
+    said = {"status": readiness.status, "parts": readiness.parts, "complaints": readiness.complaints}
+    return _json(said, http_status)
 
 
 @router.get("/metrics", response_model=None)

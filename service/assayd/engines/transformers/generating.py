@@ -1,7 +1,7 @@
 """Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 from ...domain.failure import AnnotationFailed, FailureKind
@@ -57,6 +57,10 @@ class Generator:
     def failing(self) -> bool:
         """Whether its last forward pass failed."""
         return self._batcher.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return encode(self._loaded.tokenizer, messages)
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""

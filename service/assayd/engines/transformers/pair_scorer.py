@@ -32,12 +32,11 @@ class _Pair:
     types: tuple[int, ...]
 
 
-
 class PairScorer:
     """One classifier, one thread that owns it, and a queue in front.
 
-    Of a model with one output the score is that output; of one with several it is the log-odds of ``label``, whose
-    sigmoid is its probability.
+    Of a model with one output the score is that output; of one with several it is the log-odds of ``label``, its
+    number, whose sigmoid is its probability.
     """
 
     card = None
@@ -46,7 +45,7 @@ class PairScorer:
         self.model: ModelRef = loaded.ref
         self._model = loaded.model.train(False)
         self._tokenizer = loaded.tokenizer
-        self._label = label
+        self.label = label
         holds = (loaded.context(max_model_len), loaded.tokenizer.model_max_length)
         self._context = min(length for length in holds if length is not None)
         self._vocabulary = loaded.vocabulary
@@ -68,6 +67,10 @@ class PairScorer:
     def failing(self) -> bool:
         """Whether its last forward pass failed."""
         return self._reader.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._rendered(messages, "", Window())[0].ids
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -128,7 +131,7 @@ class PairScorer:
         if "token_type_ids" in self._tokenizer.model_input_names:
             inputs["token_type_ids"] = padded([pair.types for pair in pairs], 0)
         logits_bl: Tensor = self._model(**inputs).logits.float()
-        scores = _scores(logits_bl, self._label)[: len(pairs)].tolist()
+        scores = _scores(logits_bl, self.label)[: len(pairs)].tolist()
         return [score if math.isfinite(score) else None for score in scores]
 
 

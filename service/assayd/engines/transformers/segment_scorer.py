@@ -66,6 +66,10 @@ class SegmentScorer:
         """Whether its last forward pass failed."""
         return self._reader.failing
 
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._renderer.prompt_ids(messages)
+
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
         await self._reader.close()

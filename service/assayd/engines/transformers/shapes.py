@@ -73,7 +73,7 @@ class Shapes:
         power = SHORTEST_BUCKET
         while power < length:
             power *= 2
-        columns = power * 3 // 4 if SHORTEST_BUCKET < power and length <= power * 3 // 4 else power
+        columns = power * 3 // 4 if power > SHORTEST_BUCKET and length <= power * 3 // 4 else power
         return columns if self.context is None else max(length, min(columns, self.context))
 
 

@@ -69,6 +69,10 @@ class TokenWeigher:
         """Whether its last forward pass failed."""
         return self._reader.failing
 
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._renderer.prompt_ids(messages)
+
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
         await self._reader.close()
@@ -103,8 +107,7 @@ class TokenWeigher:
             for weights in self._weighed([hidden_btd[row] for row in rows], [stretches[row] for row in rows])
         ]
 
-    def _weighed(
-        self, hidden: Sequence[Tensor], stretches: Sequence[_Stretch]) -> Iterator[_Weights | None]:
+    def _weighed(self, hidden: Sequence[Tensor], stretches: Sequence[_Stretch]) -> Iterator[_Weights | None]:
         # From the place before the first token, whose distribution it was drawn from, to the last token.
         hidden_nd = torch.cat(
             [
@@ -127,7 +130,10 @@ class TokenWeigher:
         ids = probe_ids(model)
         own_tv = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
         if not torch.allclose(
-            self._head(self.backbone([ids])[0, : len(ids)]), own_tv, rtol=0, atol=tolerance(own_tv, model.dtype)
+            self._head(self.backbone([ids])[0, : len(ids)]),
+            own_tv,
+            rtol=0,
+            atol=tolerance(own_tv, model.dtype),
         ):
             raise ValueError(
                 f"{name} changes its logits in a way that is not known here, so its entropies would be wrong: "

@@ -28,7 +28,9 @@ def hold(level: Determinism) -> None:
             "none, or `engine` to transformers"
         )
     if _asked - {level}:
-        raise ValueError("the vllm engines of one service have one determinism: all of them none, or all strict")
+        raise ValueError(
+            "the vllm engines of one service have one determinism: all of them none, or all strict"
+        )
     _asked.add(level)
     if level is Determinism.STRICT:
         os.environ[SWITCH] = "1"

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -84,6 +84,10 @@ class LanguageModel(Hosted):
         return type(self)(
             self._host, self._text, self.card, {}, may_sleep=False, adapter=adapter, model=model
         )
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return encode(self._text.tokenizer, messages)
 
     @property
     def entropy_approx(self) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
@@ -69,6 +69,10 @@ class SegmentScorer(Hosted):
         """End the engine; safe to call twice."""
         await super().close()
         self._staged.cleanup()
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._renderer.prompt_ids(messages)
 
     async def score(
         self,
