@@ -16,6 +16,7 @@ from .chunks import Sent, Unsendable, body_of
 from .deadline import Deadline
 from .errors import AnswerUnreadable, AssayError, DeadlinePassed, ServiceUnreachable
 from .replies import Reply, answer_of, problem_of, rejection
+from .wire import failed_result
 
 MAX_SERVICE_TIMEOUT_S: Final = 3600.0
 """The longest that the service lets itself be told."""
@@ -100,9 +101,8 @@ def ask(request: Request, sent: Sequence[Sent]) -> Flow:
 
 
 def failed(one: Sent | Unsendable, kind: str, detail: str) -> Part:
-    """A rollout that failed without being judged, in the shape in which the service says so."""
-    failure = {"kind": kind, "detail": detail}
-    return Part((one.index,), {"results": [{"id": one.id, "status": "failed", "failure": failure}]})
+    """A rollout that failed without being judged."""
+    return Part((one.index,), {"results": [failed_result(one.id, kind, detail)]})
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from .calls import Asked
 from .chunks import to_json
 from .client import Client
 from .errors import AssayError, DeadlinePassed, RolloutFailed
-from .wire import Answer, Failed, Probed, Rewritten, Scored, SegmentScored
+from .wire import Answer, Failed, Probed, Rewritten, Scored, SegmentScored, failed_result, read_failed
 
 Rollout = Mapping[str, Any]
 S = TypeVar("S")
@@ -319,9 +319,7 @@ def _late(rollout: Rollout, asked: Asked, timeout_s: float) -> Failed:
     error = DeadlinePassed(f"no answer within {timeout_s:g} s")
     if asked.get("on_refusal", "raise") == "raise":
         raise error
-    failure = {"kind": error.kind, "detail": str(error)}
-    name = str(rollout.get("id", "0"))
-    return Failed(name, error.kind, str(error), {"id": name, "status": "failed", "failure": failure})
+    return read_failed(failed_result(str(rollout.get("id", "0")), error.kind, str(error)))
 
 
 def _own(result: W | Failed, asked: Asked) -> W | Failed:

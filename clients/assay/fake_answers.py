@@ -45,11 +45,6 @@ def recipe_of(path: str, body: Mapping[str, Any], version: str) -> Json:
     return {"id": f"sha256:{digest}", **recipe}
 
 
-def failed(id: str, kind: str, detail: str) -> Json:
-    """A rollout that could not be judged."""
-    return {"id": id, "status": "failed", "failure": {"kind": kind, "detail": detail}}
-
-
 def judged(path: str, method: str, rollout: Mapping[str, Any], intrinsic: Sequence[float]) -> Json:
     """One rollout with these numbers, one per token, on whichever route."""
     completion = rollout["completion"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from .attempts import Part
 from .errors import AssayError, RecipeDrift
+from .wire import failed_result
 
 Body = Mapping[str, Any]
 
@@ -20,9 +21,8 @@ def joined(parts: Sequence[Part], ids: Sequence[str]) -> dict[str, Any]:
     recipe: Body = {}
     for part in parts:
         if isinstance(part.outcome, AssayError):
-            failure = {"kind": part.outcome.kind, "detail": str(part.outcome)}
             for index in part.indices:
-                results[index] = {"id": ids[index], "status": "failed", "failure": failure}
+                results[index] = failed_result(ids[index], part.outcome.kind, str(part.outcome))
             continue
         for index, result in zip(part.indices, part.outcome["results"], strict=True):
             results[index] = result

@@ -21,7 +21,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from accelerate.utils import gather_object
 from swift.rewards import orms
@@ -31,6 +31,7 @@ from swift.rlhf_trainers.grpo_trainer import GRPOTrainer
 from swift.rlhf_trainers.utils import get_even_process_data
 from swift.trainers.trainer_factory import TrainerFactory
 
+from .aggregation import AGGREGATIONS, Aggregation
 from .dense import Shaping, shape
 from .policy import FailurePolicy
 from .rollouts import Prompt
@@ -39,14 +40,6 @@ from .token_rewards import messages as said_in
 from .wire import Failed
 
 log = logging.getLogger(__name__)
-
-Aggregation = Literal["sum", "mean", "last", "min"]
-_AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
-    "sum": sum,
-    "mean": lambda rewards: sum(rewards) / len(rewards),
-    "last": lambda rewards: rewards[-1],
-    "min": min,
-}
 
 
 def register(
@@ -68,7 +61,7 @@ def register(
     settings = {
         "rewards": rewards,
         "shaping": shaping,
-        "aggregate": _AGGREGATIONS[aggregate],
+        "aggregate": AGGREGATIONS[aggregate],
         "columns": dict(columns or {}),
         "policy": policy or FailurePolicy(),
     }

@@ -22,6 +22,7 @@ from . import fake_answers as fake
 from .async_client import AsyncClient
 from .calls import REWARD_MATCH
 from .client import Client
+from .wire import failed_result
 
 ROUTES: Final = ("/score/token", "/score/segment", "/score/sequence", "/rewrite")
 
@@ -212,14 +213,14 @@ class FakeServer:
 
     def _result(self, path: str, body: Mapping[str, Any], rollout: Mapping[str, Any]) -> dict[str, Any]:
         if rollout["id"] in self._failures:
-            return fake.failed(rollout["id"], *self._failures[rollout["id"]])
+            return failed_result(rollout["id"], *self._failures[rollout["id"]])
         tokens = len(fake.offsets_of(rollout["completion"]))
         if tokens == 0:
-            return fake.failed(rollout["id"], "empty", "a completion without tokens")
+            return failed_result(rollout["id"], "empty", "a completion without tokens")
         rewards = self._rewards(rollout, tokens)
         if len(rewards) != tokens:
             detail = f"the test gives {len(rewards)} rewards to {tokens} tokens"
-            return fake.failed(rollout["id"], "internal", detail)
+            return failed_result(rollout["id"], "internal", detail)
         return fake.judged(path, body.get("method", ""), rollout, rewards)
 
     def _rewards(self, rollout: Mapping[str, Any], tokens: int) -> list[float]:

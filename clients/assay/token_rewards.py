@@ -15,7 +15,7 @@ from .coalescing import AsyncCoalescer
 from .errors import Unaligned
 from .policy import FailurePolicy
 from .rollouts import Prompt, rollout
-from .wire import Failed, Probed, Scored, SegmentScored, SequenceScored
+from .wire import Failed, Probed, Scored, SegmentScored, SequenceScored, failed_result, read_failed
 
 Route = Literal["token", "segment"]
 Judged = tuple[float, ...] | Failed
@@ -136,8 +136,7 @@ class SequenceRewards(Rewards):
 
 def failed(kind: str, detail: str, id: str = "0") -> Failed:
     """A failure as the service would put it; for those that are found, or carried, on the trainer's side."""
-    raw = {"id": id, "status": "failed", "failure": {"kind": kind, "detail": detail}}
-    return Failed(id, kind, detail, raw)
+    return read_failed(failed_result(id, kind, detail))
 
 
 def messages(prompt: Any) -> Prompt:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
+from .aggregation import AGGREGATIONS, Aggregation
 from .dense import Shaping, shape
 from .policy import FailurePolicy, OnFailure
 from .token_rewards import Judged, Rewards, SequenceRewards, TokenRewards, messages
@@ -43,13 +44,6 @@ from trl.trainer.grpo_config import GRPOConfig  # noqa: E402
 from trl.trainer.grpo_trainer import GRPOTrainer  # noqa: E402
 
 Route = Literal["token", "segment", "sequence"]
-Aggregation = Literal["sum", "mean", "last", "min"]
-_AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
-    "sum": sum,
-    "mean": lambda rewards: sum(rewards) / len(rewards),
-    "last": lambda rewards: rewards[-1],
-    "min": min,
-}
 _SEQUENCE_LOSSES: Final = frozenset({"luspo", "vespo"})
 
 
@@ -99,7 +93,7 @@ class AssayReward:
         )
         self.policy = FailurePolicy(on_failure, timeout_s=deadline_s)
         self.__name__ = name or f"assay/{task or method or route}"
-        self._aggregate = _AGGREGATIONS[aggregate]
+        self._aggregate = AGGREGATIONS[aggregate]
         self._columns = columns or {}
         self._tokenizer: Any = None
         self._markers: frozenset[int] = frozenset()

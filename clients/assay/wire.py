@@ -180,6 +180,16 @@ class Answer(Generic[S]):
     batch: Mapping[str, Any] = field(default_factory=dict)
 
 
+def failed_result(id: str, kind: str, detail: str) -> dict[str, Any]:
+    """A rollout that could not be judged, as the service says it; read by ``read_failed``."""
+    return {"id": id, "status": "failed", "failure": {"kind": kind, "detail": detail}}
+
+
+def read_failed(result: Mapping[str, Any]) -> Failed:
+    """A result whose status is ``failed``."""
+    return Failed(result["id"], result["failure"]["kind"], result["failure"]["detail"], result)
+
+
 def read_tokens(body: Mapping[str, Any]) -> Answer[Scored]:
     """The body of a 200 answer of ``/score/token``."""
     return _read(body, _scored)
@@ -207,13 +217,9 @@ def read_rewrites(body: Mapping[str, Any]) -> Answer[Rewritten]:
 
 def _read(body: Mapping[str, Any], scored: Callable[[Mapping[str, Any]], S]) -> Answer[S]:
     results = (
-        _failed(result) if result["status"] == "failed" else scored(result) for result in body["results"]
+        read_failed(result) if result["status"] == "failed" else scored(result) for result in body["results"]
     )
     return Answer(tuple(results), body["recipe"], body.get("batch", {}))
-
-
-def _failed(result: Mapping[str, Any]) -> Failed:
-    return Failed(result["id"], result["failure"]["kind"], result["failure"]["detail"], result)
 
 
 def _scored(result: Mapping[str, Any]) -> Scored:

@@ -9,6 +9,6 @@ REWARD_ARGS=(
    --advantage-estimator grpo   # the loss of GRPO; its advantages are made by slime_reward
    --use-kl-loss                # no --kl-coef: a KL in the reward is refused
 )
-RUNTIME_ENV_JSON='{"env_vars": {"PYTHONPATH": "/root/Megatron-LM/:/path/of/slime_reward", "ASSAY_URL": "http://assay:8000"}}'
+RUNTIME_ENV_JSON='{"env_vars": {"PYTHONPATH": "/path/of/Megatron-LM:/path/of/slime_reward", "ASSAY_URL": "http://assay:8000"}}'
 
 ray job submit --runtime-env-json="${RUNTIME_ENV_JSON}" -- python3 train.py "${REWARD_ARGS[@]}" "$@"

@@ -43,11 +43,6 @@ class Hosting:
     ) -> None:
         await self._stack.aclose()
 
-    @property
-    def engines(self) -> tuple[Engine, ...]:
-        """Every model that is open, once."""
-        return tuple(engine for _, engine in self._opened)
-
     async def open(self, settings: EngineSettings, role: str) -> Any:
         """The model that ``settings`` name, in a role, one of ``_VERBS``.
 

@@ -15,6 +15,7 @@ from .domain.ports import Annotation, Annotator, Deadline, Store
 from .domain.provenance import Provenance, Usage
 from .domain.rollout import Rollout
 from .flights import Flights
+from .health.quarantine import Quarantine
 from .telemetry import CacheFault, CacheOperation, Telemetry
 
 A = TypeVar("A", bound=Annotation)
@@ -39,9 +40,12 @@ class _Outcome(Generic[A]):
 class Pipeline:
     """The road from rollouts to results, the same for every annotator."""
 
-    def __init__(self, store: Store, admission: Admission, telemetry: Telemetry) -> None:
+    def __init__(
+        self, store: Store, admission: Admission, quarantine: Quarantine, telemetry: Telemetry
+    ) -> None:
         self._store = store
         self._admission = admission
+        self._quarantine = quarantine
         self._telemetry = telemetry
         self._flights: Flights[_Outcome[Annotation]] = Flights()
 
@@ -97,7 +101,7 @@ class Pipeline:
             return Judged(outcome.annotation, Provenance(key, cached, outcome.usage, elapsed_s))
 
         if not recipe.cacheable:
-            return judged(await self._annotate(annotator, rollout, deadline), cached=False)
+            return judged(await self._annotate(key, annotator, rollout, deadline), cached=False)
         remembered = await self._recall(key, kind)
         if remembered is not None:
             self._telemetry.cache_lookups.labels("hit").inc()
@@ -120,7 +124,7 @@ class Pipeline:
         self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async def annotate_and_remember() -> _Outcome[Annotation]:
-            outcome = await self._annotate(annotator, rollout, deadline)
+            outcome = await self._annotate(key, annotator, rollout, deadline)
             if not outcome.annotation.transient:
                 await self._store.put(key, msgspec.msgpack.encode(outcome.annotation))
             return _Outcome(outcome.annotation, outcome.usage)
@@ -137,8 +141,11 @@ class Pipeline:
                 raise
             return shared  # type: ignore[return-value]  # the key names the recipe, so the kind is A
 
-    async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
-        annotation, usage = await annotator.annotate(rollout, deadline=deadline)
+    async def _annotate(
+        self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
+    ) -> _Outcome[A]:
+        async with self._quarantine.watching(key):
+            annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         self._telemetry.engine_tokens.labels("prompt").inc(usage.prompt_tokens)
         self._telemetry.engine_tokens.labels("completion").inc(usage.completion_tokens)
         return _Outcome(annotation, usage)

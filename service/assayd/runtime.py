@@ -27,6 +27,7 @@ from .domain.text import Alignment
 from .engines import POCKET_CRITIC
 from .engines.tokenizers import Aligner, RawCompletion
 from .health.canaries import Canaries
+from .health.quarantine import Quarantine
 from .health.watch import Watch
 from .hosting import Hosting, adapted
 from .pipeline import Pipeline
@@ -60,7 +61,12 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
-        self.pipeline = Pipeline(store, Admission(settings.server.max_rollouts, telemetry), telemetry)
+        self.pipeline = Pipeline(
+            store,
+            Admission(settings.server.max_rollouts, telemetry),
+            Quarantine(settings.health.quarantine_s, telemetry),
+            telemetry,
+        )
         self._critic = critic
         self._segments = segments
         self._sequences = sequences

@@ -35,6 +35,13 @@ class CacheFault(StrEnum):
     TOO_LARGE = "too_large"
 
 
+class QuarantineEvent(StrEnum):
+    """What became of a rollout that breaks an engine."""
+
+    KEPT = "kept"
+    REFUSED = "refused"
+
+
 class Telemetry:
     """The metrics of one service, in a registry of their own so that two services can share a process."""
 
@@ -77,10 +84,15 @@ class Telemetry:
             ["engine"],
             registry=self.registry,
         )
+        self.quarantine = Counter(
+            "assay_quarantine",
+            "Rollouts that broke an engine: kept apart, and refused when they came again",
+            ["event"],
+            registry=self.registry,
+        )
         self.engine_tokens = Counter(
             "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
         )
-
         self._engines: Mapping[str, Any] = {}
 
     def watch(self, engines: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from assayd.settings import EngineName, Settings
 from .cases import CASES, Recorder, Taught, body_of
 from .differences import Differences
 from .learning import learned
+from .low_rank import low_rank_models
 from .models import biased, letter_tokenizer, line_tokenizer, ragged, released, saved, sequence_classifier
 from .services import Service, running, service_settings, serving
 
@@ -87,6 +88,12 @@ def rewarding(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     torch.manual_seed(1)
     root = tmp_path_factory.mktemp("rewarding")
     return {make.__name__: make(root / make.__name__) for make in (biased, sequence_classifier, released)}
+
+
+@pytest.fixture(scope="session")
+def low_rank(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A random language model, a LoRA adapter of it, and both in one."""
+    return low_rank_models(tmp_path_factory.mktemp("low_rank"))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,7 @@ import jsonschema
 import pytest
 import pytest_asyncio
 import torch
-from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from assayd.annotators.remarks import SCHEMA
 from assayd.domain.failure import AnnotationFailed, FailureKind
@@ -22,18 +21,10 @@ from assayd.engines import transformers, vllm
 from assayd.engines.tokenizers import Aligner, RawCompletion
 from assayd.settings import EngineName, EngineSettings
 
-from .models import line_tokenizer, ragged, saved, shape
+from .models import ragged
 from .services import hosted
 
 TASK: Final = "relc-toxicity"
-RANK: Final = 4
-PROJECTIONS: Final = (
-    "self_attn.q_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-)
 SMALL_SCHEMA: Final = json.dumps(
     {
         "type": "object",
@@ -65,37 +56,10 @@ def asked(text: str) -> tuple[Message, ...]:
     return (Message(Role.USER, text),)
 
 
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A random language model, a LoRA adapter in PEFT's format, and the model with the adapter merged by hand."""
-    torch.manual_seed(2)
-    root, tokenizer = tmp_path_factory.mktemp("adapted"), line_tokenizer()
-    model = LlamaForCausalLM(LlamaConfig(**shape(tokenizer, initializer_range=0.3)))
-    base = saved(model, tokenizer, root / "base")
-    tensors = {}
-    for number, layer in enumerate(model.model.layers):
-        for name in PROJECTIONS:
-            weight = layer.get_submodule(name).weight.data
-            down, up = torch.randn(RANK, weight.shape[1]) / 8, torch.randn(weight.shape[0], RANK) / 8
-            prefix = f"base_model.model.model.layers.{number}.{name}"
-            tensors |= {f"{prefix}.lora_A.weight": down, f"{prefix}.lora_B.weight": up}
-            weight += 2.0 * up @ down
-    adapter = root / "adapter"
-    adapter.mkdir()
-    save_file(tensors, adapter / "adapter_model.safetensors")
-    told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 2 * RANK, "bias": "none"}
-    named = {
-        "target_modules": [name.rpartition(".")[2] for name in PROJECTIONS],
-        "base_model_name_or_path": base,
-    }
-    (adapter / "adapter_config.json").write_text(json.dumps({**told, **named}))
-    return {"base": base, "adapter": str(adapter), "merged": saved(model, tokenizer, root / "merged")}
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def engine(folders: dict[str, str]) -> AsyncIterator[Any]:
+async def engine(low_rank: dict[str, str]) -> AsyncIterator[Any]:
     """The random model in vLLM, with an adapter for one task."""
-    settings = EngineSettings(**hosted(folders["base"], adapters={TASK: folders["adapter"]}))
+    settings = EngineSettings(**hosted(low_rank["base"], adapters={TASK: low_rank["adapter"]}))
     engine = await vllm.Generator.open(settings)
     yield engine
     await engine.close()
@@ -113,10 +77,10 @@ async def said(engine: Any) -> list[tuple[str, FinishReason]]:
     return [(reply.text, reply.finish) for reply in replies]
 
 
-async def test_the_adapter_of_a_task(engine: Any, folders: dict[str, str]) -> None:
+async def test_the_adapter_of_a_task(engine: Any, low_rank: dict[str, str]) -> None:
     """Its task is answered as by the model with the adapter merged into its weights, every other as by the model."""
-    base = await beside(transformers.Generator, folders["base"])
-    merged = await beside(transformers.Generator, folders["merged"])
+    base = await beside(transformers.Generator, low_rank["base"])
+    merged = await beside(transformers.Generator, low_rank["merged"])
     assert await said(engine) == await said(base)
     assert await said(engine.adapted(TASK)) == await said(merged)
     assert await said(engine.adapted(TASK)) != await said(engine)
@@ -125,11 +89,11 @@ async def test_the_adapter_of_a_task(engine: Any, folders: dict[str, str]) -> No
     await merged.close()
 
 
-async def test_the_adapter_is_named(engine: Any, folders: dict[str, str]) -> None:
+async def test_the_adapter_is_named(engine: Any, low_rank: dict[str, str]) -> None:
     """What a recipe says of the model tells the adapted one from the others."""
     adapted = engine.adapted(TASK)
     assert engine.adapted("math-steps") is engine
-    assert folders["adapter"] in adapted.model.name
+    assert low_rank["adapter"] in adapted.model.name
     assert adapted.model.revision.startswith(f"{engine.model.revision}+sha256:")
 
 
@@ -166,23 +130,23 @@ async def test_a_seed_gives_the_same_text_again(engine: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def completions(folders: dict[str, str]) -> Callable[[], Any]:
+def completions(low_rank: dict[str, str]) -> Callable[[], Any]:
     """Completions in the tokens of the model."""
 
     async def made() -> list[Completion]:
         raw = [RawCompletion(text=text) for text in ragged(6)]
         return [
-            one for one in await Aligner(Path(folders["base"])).align_all(raw) if isinstance(one, Completion)
+            one for one in await Aligner(Path(low_rank["base"])).align_all(raw) if isinstance(one, Completion)
         ]
 
     return made
 
 
 async def test_entropies_of_a_whole_vocabulary(
-    engine: Any, folders: dict[str, str], completions: Any, differences: Any
+    engine: Any, low_rank: dict[str, str], completions: Any, differences: Any
 ) -> None:
     """Log-probabilities and entropies are those of the transformers engine."""
-    weigher = await beside(transformers.TokenWeigher, folders["base"])
+    weigher = await beside(transformers.TokenWeigher, low_rank["base"])
     assert engine.entropy_approx is None
     for completion in await completions():
         how = {"window": Window(), "deadline": soon(), "entropies": True}
@@ -198,13 +162,13 @@ async def test_entropies_of_a_whole_vocabulary(
 
 
 async def test_entropies_of_the_likeliest(
-    engine: Any, folders: dict[str, str], completions: Any, monkeypatch: pytest.MonkeyPatch
+    engine: Any, low_rank: dict[str, str], completions: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They lie between the least and the most that the 20 likeliest ids and the written one leave open."""
     monkeypatch.setattr("assayd.engines.vllm.language_model.EXACT_VOCABULARY", 100)
     assert engine.entropy_approx == "top-20"
-    model = AutoModelForCausalLM.from_pretrained(folders["base"], dtype=torch.float32)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folders["base"])
+    model = AutoModelForCausalLM.from_pretrained(low_rank["base"], dtype=torch.float32)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(low_rank["base"])
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Go on."}], add_generation_prompt=True, return_dict=False
     )

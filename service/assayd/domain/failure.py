@@ -28,6 +28,16 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"
 
 
+class Blame(StrEnum):
+    """What an engine's failure says of the rollout that it touches.
+
+    ``alone``: it was read with no other, so it is to blame. ``present``: it was inside when the engine died.
+    """
+
+    ALONE = "alone"
+    PRESENT = "present"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The annotation that could not be made.
@@ -90,8 +100,10 @@ class AnnotationFailed(AssayError):
         critique: str | None = None,
         rewards: tuple[float, ...] | None = None,
         retry_after_s: float | None = None,
+        blame: Blame | None = None,
     ) -> None:
         super().__init__(kind, detail)
+        self.blame = blame
         self.critique = critique
         self.rewards = rewards
         self.retry_after_s = retry_after_s

@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
-from ..domain.failure import AnnotationFailed, FailureKind
+from ..domain.failure import AnnotationFailed, Blame, FailureKind
 from ..domain.ports import Deadline
+
+NOT_FINITE: Final = "the model computed numbers that are not finite"
+"""Of one row: its neighbours in the batch are none the worse."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,10 +41,10 @@ class Job(Generic[Item, Result]):
         with suppress(InvalidStateError):
             self._future.set_result(result)
 
-    def fail(self, kind: FailureKind, detail: str) -> None:
+    def fail(self, kind: FailureKind, detail: str, *, blame: Blame | None = None) -> None:
         """Tell the caller that there will be no result; moot once the job is gone."""
         with suppress(InvalidStateError):
-            self._future.set_exception(AnnotationFailed(kind, detail))
+            self._future.set_exception(AnnotationFailed(kind, detail, blame=blame))
 
     async def result(self) -> Result:
         """Wait until the deadline; whoever stops waiting makes the job ``gone``."""
@@ -149,7 +152,8 @@ class Batcher(Generic[Item, Result]):
         # After a failure one of several jobs is to blame: alone, the others succeed.
         for job in [job for job in self._active if not job.gone]:
             error = self._attempt([job], lambda at_least: [])
-            job.fail(FailureKind.ENGINE, f"the model failed: {type(error).__name__}: {error}")
+            detail = f"the model failed: {type(error).__name__}: {error}"
+            job.fail(FailureKind.ENGINE, detail, blame=Blame.ALONE)
         self._active = []
 
     def _attempt(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> Exception | None:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
-from ..domain.failure import AnnotationFailed, FailureKind
+from ..domain.failure import AnnotationFailed
 from ..domain.ports import (
     Attention,
     Deadline,
@@ -22,6 +22,7 @@ from ..domain.rollout import Completion, Message
 from ..domain.sequence import PromptValue
 from ..domain.text import Segment
 from ..settings import EngineSettings
+from .lateness import refuse_late
 
 MODEL: Final = ModelRef("assay/fake", "1")
 _STEPS: Final = re.compile(r"^\[(\d+)\] ", re.MULTILINE)
@@ -102,10 +103,7 @@ class _Scripted(Generic[Asked, Answer]):
         """Do nothing: there is nothing to let go of."""
 
     def _answer(self, asked: Asked, deadline: Deadline) -> Answer:
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
-            )
+        refuse_late(deadline)
         answer = self._queue.popleft() if self._queue else self._rule(asked)
         if isinstance(answer, AnnotationFailed):
             raise answer

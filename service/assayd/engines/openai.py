@@ -17,6 +17,7 @@ from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Message, Role
 from ..domain.sequence import Choice
 from ..settings import Determinism, EngineSettings
+from .lateness import refuse_late
 
 ATTEMPTS: Final = 6
 READY_TIMEOUT_S: Final = 2.0
@@ -134,10 +135,7 @@ class Generator:
         A server that cannot go on from a begun reply starts anew; what it repeats of the beginning is taken off.
         One that cannot hold a reply to a JSON schema writes it unheld.
         """
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the server was asked"
-            )
+        refuse_late(deadline, "server")
         response = await self._asked(self._body(messages, sampling), deadline)
         return _without(_begun(messages), _generation(response))
 
@@ -148,10 +146,7 @@ class Generator:
 
         Raises ``AnnotationFailed`` (``engine``) where it tells none.
         """
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the server was asked"
-            )
+        refuse_late(deadline, "server")
         body = self._body(messages, Sampling(max_tokens=1))
         told = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         return _choice(await self._asked({**body, **told}, deadline), words)

@@ -1,6 +1,6 @@
 """The tokens that a reply begins with, when it is one of some words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 _SPACES: Final = " \t\r\n▁ĠĊ"
@@ -26,3 +26,17 @@ def openings(vocabulary: Mapping[str, int], words: Sequence[str]) -> tuple[tuple
         return whole or tuple(sorted(begun))
 
     return tuple(opening(word) for word in wanted)
+
+
+class Openings:
+    """The openings of one vocabulary, each looked for once. Safe to call from several threads."""
+
+    def __init__(self, vocabulary: Callable[[], Mapping[str, int]]) -> None:
+        self._vocabulary = vocabulary
+        self._known: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
+
+    def __call__(self, words: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        """Those of ``words``, see ``openings``."""
+        if words not in self._known:
+            self._known[words] = openings(self._vocabulary(), words)
+        return self._known[words]

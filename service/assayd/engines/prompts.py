@@ -1,16 +1,48 @@
 """Writes a prompt as a model was trained to read it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.rollout import Message, Role
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...]) -> list[int]:
     """The prompt as the model was trained to read it: its chat template, or the contents as they are."""
     return left_truncated(tokenizer, messages, None)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The way into a model that is asked for a reply.
+
+    ``context`` is the most tokens that question and reply may have together (None: nothing bounds them), ``vocabulary``
+    how many ids the model has embeddings for.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    model: str
+    context: int | None
+    vocabulary: int
+
+    def encode(self, messages: tuple[Message, ...], reply_tokens: int) -> list[int]:
+        """The ids of a question; raises ``AnnotationFailed``: ``too_long``, or ``engine``."""
+        ids = encode(self.tokenizer, messages)
+        if self.context is not None and len(ids) + reply_tokens > self.context:
+            raise AnnotationFailed(
+                FailureKind.TOO_LONG,
+                f"the prompt has {len(ids)} tokens and the reply may have {reply_tokens}, "
+                f"but {self.model} holds {self.context} in all",
+            )
+        # On CUDA such an id would end not one request but the process's use of the device.
+        if not ids or max(ids) >= self.vocabulary:
+            raise AnnotationFailed(
+                FailureKind.ENGINE, f"the tokenizer of {self.model} gave no ids, or ids past its embeddings"
+            )
+        return ids
 
 
 def left_truncated(

@@ -21,6 +21,8 @@ from assay.dense import Shaping, outcome_advantages, shape
 from assay.testing import FakeServer
 from assay.token_rewards import TokenRewards
 
+from ..planting import plant, planted
+
 PRIVATE = {"name": "policy", "revision": "0" * 40}
 ALONE = Shaping(baseline="none")
 
@@ -28,18 +30,6 @@ ALONE = Shaping(baseline="none")
 def outcome(prompt: str, completions: str, prompt_ids: Any, completion_ids: Sequence[int], **_: Any) -> float:
     """A reward function of AReaL's; it runs in a process of its own."""
     return (sum(completion_ids) % 10) / 10
-
-
-def planted(ids: Sequence[int]) -> list[float]:
-    """7 on one token that only the ids decide, 0 on the others."""
-    row = [0.0] * len(ids)
-    row[sum(ids) % len(ids)] = 7.0
-    return row
-
-
-def plant(rollout: Any, _: int) -> list[float]:
-    """The same, as the service is asked for it."""
-    return planted(rollout["completion"]["token_ids"])
 
 
 class Engine:

@@ -14,7 +14,8 @@ from assay.prime import register
 from assay.testing import FakeServer
 from assay.token_rewards import TokenRewards
 
-from .traces import PRIVATE, plant, planted, sampled, trace
+from ..planting import plant, planted
+from .traces import PRIVATE, sampled, trace
 
 OUTCOMES = [1.0, 0.0, 0.25, 0.0]
 

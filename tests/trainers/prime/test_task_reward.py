@@ -11,7 +11,8 @@ from assay.prime import task_reward
 from assay.testing import FakeServer
 from assay.token_rewards import TokenRewards
 
-from .traces import PRIVATE, plant, planted, sampled, trace
+from ..planting import plant, planted
+from .traces import PRIVATE, sampled, trace
 
 
 @pytest.fixture

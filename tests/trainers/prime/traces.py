@@ -1,24 +1,11 @@
 """Traces of verifiers, as prime-rl's environments hand them over: ids, masks and messages."""
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import verifiers.v1 as vf
 
 PRIVATE = {"name": "policy", "revision": "0" * 40}
-
-
-def planted(ids: Sequence[int]) -> list[float]:
-    """7 on one token that only the ids decide, 0 on the others."""
-    row = [0.0] * len(ids)
-    row[sum(ids) % len(ids)] = 7.0
-    return row
-
-
-def plant(rollout: Any, _: int) -> list[float]:
-    """The same, as the service is asked for it."""
-    return planted(rollout["completion"]["token_ids"])
 
 
 def trace(seed: int, outcome: float | None = None) -> Any:

@@ -15,21 +15,11 @@ from assay.swift import register
 from assay.testing import FakeServer
 from assay.token_rewards import TokenRewards
 
+from ..planting import plant, planted
+
 PRIVATE = {"name": "policy", "revision": "0" * 40}
 ALONE = Shaping(baseline="none")
 Train = Callable[..., Any]
-
-
-def planted(ids: Sequence[int]) -> list[float]:
-    """7 on one token that only the ids decide, 0 on the others."""
-    row = [0.0] * len(ids)
-    row[sum(ids) % len(ids)] = 7.0
-    return row
-
-
-def plant(rollout: Any, _: int) -> list[float]:
-    """The same, as the service is asked for it."""
-    return planted(rollout["completion"]["token_ids"])
 
 
 class Outcome(ORM):  # type: ignore[misc]

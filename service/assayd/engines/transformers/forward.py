@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import Blame, FailureKind
 from ...domain.ports import Deadline
-from ..batcher import Batcher, Job, Joiners
+from ..batcher import NOT_FINITE, Batcher, Job, Joiners
 from .shapes import Shapes
 
 BUDGET_TOKENS: Final = 32_768
@@ -102,15 +102,9 @@ class Reader(Generic[Item, Result]):
             results = self._read([job.item for job in jobs])
         for job, result in zip(jobs, results, strict=True):
             if result is None:
-                job.fail(FailureKind.ENGINE, "the model computed numbers that are not finite")
+                job.fail(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
             else:
                 job.answer(result)
-
-
-def refuse_late(deadline: Deadline) -> None:
-    """Raise ``AnnotationFailed`` once the deadline has passed: nothing is begun that nobody waits for."""
-    if deadline.passed:
-        raise AnnotationFailed(FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked")
 
 
 def probe_ids(model: PreTrainedModel) -> list[int]:

@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from ...domain.failure import AnnotationFailed, FailureKind
 from ...domain.ports import Deadline, Generation, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
 from ...domain.sequence import Choice
 from ...settings import Determinism, EngineSettings
 from ..batcher import Batcher
+from ..lateness import refuse_late
 from ..model_files import read_card
-from ..openings import openings
-from ..prompts import encode
+from ..openings import Openings
+from ..prompts import Questions
 from .decoding import Decoder, Row
 from .loading import Loaded, load
 
@@ -31,9 +31,9 @@ class Generator:
         self.card = card
         # Held, so that another use of the same weights finds them.
         self._loaded = loaded
-        self._context = loaded.context(max_model_len)
-        self._vocabulary = loaded.vocabulary
-        self._known_openings: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
+        context = loaded.context(max_model_len)
+        self._questions = Questions(loaded.tokenizer, loaded.ref.name, context, loaded.vocabulary)
+        self._openings = Openings(loaded.tokenizer.get_vocab)
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
         # A token written beside others is rounded by how many they are and how long: held rows are written alone.
         shared = self.decoder.can_share and loaded.determinism is Determinism.NONE
@@ -60,7 +60,7 @@ class Generator:
 
     def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
         """The ids that the model reads of a prompt."""
-        return encode(self._loaded.tokenizer, messages)
+        return self._questions.encode(messages, 0)
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -85,36 +85,13 @@ class Generator:
         return Choice(row.first, generation.usage)
 
     async def _write(self, messages: tuple[Message, ...], row: Row, deadline: Deadline) -> Generation:
-        sampling = row.sampling
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
-            )
-        prompt_ids = await asyncio.to_thread(encode, self._loaded.tokenizer, messages)
-        size = len(prompt_ids) + sampling.max_tokens
-        if self._context is not None and size > self._context:
-            raise AnnotationFailed(
-                FailureKind.TOO_LONG,
-                f"the prompt has {len(prompt_ids)} tokens and the reply may have {sampling.max_tokens}, "
-                f"but {self.model.name} holds {self._context} in all",
-            )
-        # On CUDA such an id would end not one request but the process's use of the device.
-        if not prompt_ids or max(prompt_ids) >= self._vocabulary:
-            raise AnnotationFailed(
-                FailureKind.ENGINE,
-                f"the tokenizer of {self.model.name} gave no ids, or ids past its embeddings",
-            )
-        row.prompt_ids = prompt_ids
+        refuse_late(deadline)
+        row.prompt_ids = await asyncio.to_thread(self._questions.encode, messages, row.sampling.max_tokens)
         return await self._submit(row, deadline)
 
     async def _submit(self, row: Row, deadline: Deadline) -> Generation:
         size = len(row.prompt_ids) + row.sampling.max_tokens
         return await self._batcher.submit(row, size=size, deadline=deadline)
-
-    def _openings(self, words: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-        if words not in self._known_openings:
-            self._known_openings[words] = openings(self._loaded.tokenizer.get_vocab(), words)
-        return self._known_openings[words]
 
 
 def _end_ids(loaded: Loaded) -> frozenset[int]:

@@ -20,7 +20,8 @@ from ...domain.provenance import ModelRef, Usage
 from ...domain.rollout import Message
 from ...domain.sequence import PairScore
 from ...settings import RewardSettings
-from .forward import Reader, refuse_late
+from ..lateness import refuse_late
+from .forward import Reader
 from .loading import Loaded, load
 
 

@@ -15,8 +15,9 @@ from ...domain.rollout import Completion, Message
 from ...domain.sequence import PromptValue
 from ...domain.text import Alignment
 from ...settings import ValueSettings
+from ..lateness import refuse_late
 from ..model_files import digest
-from .forward import Backbone, Reader, refuse_late
+from .forward import Backbone, Reader
 from .loading import Loaded, load
 from .value_head import ValueHead, load_value_head, value_card
 

@@ -15,10 +15,11 @@ from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
 from ...settings import EngineSettings
+from ..lateness import refuse_late
 from ..rendering import Reading
 from ..transferring import split
 from .attention_watch import watching
-from .forward import Reader, refuse_late
+from .forward import Reader
 from .segment_model import SegmentModel, load_segment_model
 
 

@@ -14,9 +14,10 @@ from ...domain.ports import Deadline, TokenStats, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...settings import EngineSettings
+from ..lateness import refuse_late
 from ..weighing import token_stats
 from .entropies import LogitsHead, weigh
-from .forward import Backbone, Reader, probe_ids, refuse_late, tolerance
+from .forward import Backbone, Reader, probe_ids, tolerance
 from .loading import Loaded, load
 
 

@@ -37,4 +37,4 @@ def hold(level: Determinism) -> None:
 
 
 def _has_kernels() -> bool:
-    return current_platform.is_cuda() and current_platform.has_device_capability(CAPABILITY)
+    return bool(current_platform.is_cuda() and current_platform.has_device_capability(CAPABILITY))

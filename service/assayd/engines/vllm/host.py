@@ -22,8 +22,9 @@ from vllm.lora.request import LoRARequest
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import AnnotationFailed, Blame, FailureKind
 from ...domain.ports import Deadline, Outage
+from ..lateness import refuse_late
 from ..shares import Claim, Shares
 from ..supervision import Backoff
 from .arguments import claim_of
@@ -98,10 +99,7 @@ class Host:
 
         Raises ``AnnotationFailed``: ``past_deadline``, or ``engine`` where the engine is down or refuses.
         """
-        if deadline.passed:
-            raise AnnotationFailed(
-                FailureKind.PAST_DEADLINE, "the deadline passed before the model was asked"
-            )
+        refuse_late(deadline)
         if self.outage is not None or self._engine is None:
             raise self._down()
         try:
@@ -113,7 +111,7 @@ class Host:
             ) from None
         except EngineDeadError:
             self._died()
-            raise self._down() from None
+            raise self._down(Blame.PRESENT) from None
         except (EngineGenerateError, VLLMError, ValueError) as error:
             raise AnnotationFailed(FailureKind.ENGINE, f"{self.name} refused: {_said(error)}") from error
 
@@ -223,9 +221,11 @@ class Host:
         detail = f"the engine process of {self.name} died and is being started again"
         self.outage = Outage(detail, wait_s + self._start_s)
 
-    def _down(self) -> AnnotationFailed:
+    def _down(self, blame: Blame | None = None) -> AnnotationFailed:
         outage = self.outage or Outage(f"the engine of {self.name} is not running", None)
-        return AnnotationFailed(FailureKind.ENGINE, outage.detail, retry_after_s=outage.retry_after_s)
+        return AnnotationFailed(
+            FailureKind.ENGINE, outage.detail, retry_after_s=outage.retry_after_s, blame=blame
+        )
 
 
 def _built(args: AsyncEngineArgs) -> tuple[AsyncLLM, CollectorRegistry]:

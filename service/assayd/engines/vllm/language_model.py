@@ -4,24 +4,24 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, Self
 
 from vllm import SamplingParams
 from vllm.logprobs import FlatLogprobs
-from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import AnnotationFailed, Blame, FailureKind
 from ...domain.ports import Deadline, FinishReason, Generation, Sampling, TokenStats, Window
-from ...domain.provenance import ModelRef, Usage
+from ...domain.provenance import Usage
 from ...domain.rollout import Completion, Message
 from ...domain.sequence import Choice
 from ...settings import EngineSettings
-from ..model_files import digest, read_card
-from ..openings import openings
-from ..prompts import encode
+from ..batcher import NOT_FINITE
+from ..model_files import read_card
+from ..openings import Openings
+from ..prompts import Questions
 from ..weighing import token_stats
+from .adapters import Adapter, read_adapters
 from .arguments import engine_args
 from .host import Host
 from .hosted import Hosted
@@ -35,26 +35,29 @@ CANARY: Final = SamplingParams(max_tokens=1, output_kind=RequestOutputKind.FINAL
 
 
 class LanguageModel(Hosted):
-    """One model, or one of its adapters. ``card`` is the model's ``assay.json``."""
+    """One model, or the model with one of its adapters. ``card`` is the model's ``assay.json``.
+
+    ``adapted`` is the model with the adapter of each task that has one.
+    """
 
     def __init__(
         self,
         host: Host,
         text: TextSide,
         card: Mapping[str, Any] | None,
-        adapters: Mapping[str, str],
+        adapted: Mapping[str, Self],
         *,
         may_sleep: bool,
-        adapter: LoRARequest | None = None,
-        model: ModelRef | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__(host, may_sleep=may_sleep)
-        self.model = model or text.model
+        self.model = text.model if adapter is None else adapter.model
         self.card = card
         self._text = text
-        self._adapters = adapters
-        self._adapter = adapter
-        self._known_openings: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
+        self._adapter = None if adapter is None else adapter.request
+        self._adapted = adapted
+        self._questions = Questions(text.tokenizer, self.model.name, text.context, text.vocabulary)
+        self._openings = Openings(text.tokenizer.get_vocab)
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
@@ -64,30 +67,23 @@ class LanguageModel(Hosted):
         try:
             text = await asyncio.to_thread(TextSide.of, settings, own, host.config)
             card = await asyncio.to_thread(read_card, str(settings.model), text.model.revision)
+            adapters = await asyncio.to_thread(read_adapters, settings.vllm.adapters, text.model)
         except BaseException:
             await host.close()
             raise
-        return cls(host, text, card, settings.vllm.adapters, may_sleep=settings.vllm.sleep_mode)
+        adapted = {
+            task: cls(host, text, card, {}, may_sleep=False, adapter=adapter)
+            for task, adapter in adapters.items()
+        }
+        return cls(host, text, card, adapted, may_sleep=settings.vllm.sleep_mode)
 
     def adapted(self, task: str) -> Self:
         """The same engine with the LoRA adapter of a task, itself where the task has none."""
-        if task not in self._adapters:
-            return self
-        folder = self._adapters[task]
-        number = sorted(self._adapters).index(task) + 1
-        model = replace(
-            self.model,
-            name=f"{self.model.name}+{folder}",
-            revision=f"{self.model.revision}+{digest(Path(folder))}",
-        )
-        adapter = LoRARequest(task, number, folder)
-        return type(self)(
-            self._host, self._text, self.card, {}, may_sleep=False, adapter=adapter, model=model
-        )
+        return self._adapted.get(task, self)
 
     def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
         """The ids that the model reads of a prompt."""
-        return encode(self._text.tokenizer, messages)
+        return self._questions.encode(messages, 0)
 
     @property
     def entropy_approx(self) -> str | None:
@@ -98,7 +94,7 @@ class LanguageModel(Hosted):
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
         """Continue ``messages``, in vLLM's continuous batch; held to ``sampling.json_schema`` where there is one."""
-        ids = await self._encoded(messages, sampling.max_tokens)
+        ids = await asyncio.to_thread(self._questions.encode, messages, sampling.max_tokens)
         told = await self._host.ask(ids, _params(sampling), deadline=deadline, adapter=self._adapter)
         return self._generation(told, len(ids))
 
@@ -106,11 +102,8 @@ class LanguageModel(Hosted):
         self, messages: tuple[Message, ...], words: tuple[str, ...], *, deadline: Deadline
     ) -> Choice:
         """The probability of each word as the first token, see ``openings``."""
-        if words not in self._known_openings:
-            vocabulary = await asyncio.to_thread(self._text.tokenizer.get_vocab)
-            self._known_openings[words] = openings(vocabulary, words)
-        watched = self._known_openings[words]
-        ids = await self._encoded(messages, 1)
+        watched = await asyncio.to_thread(self._openings, words)
+        ids = await asyncio.to_thread(self._questions.encode, messages, 1)
         params = SamplingParams(
             max_tokens=1,
             temperature=0.0,
@@ -159,25 +152,9 @@ class LanguageModel(Hosted):
             opened = [_entropy(weighed, place, self._text.vocabulary) for place in places[1:]]
             opened.append(_entropy(told.outputs[0].logprobs, 0, self._text.vocabulary))
         if not all(map(math.isfinite, (*logprobs, *opened))):
-            raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
+            raise AnnotationFailed(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
         stats = token_stats(reading, completion, logprobs, opened)
         return stats if entropies else replace(stats, entropies=())
-
-    async def _encoded(self, messages: tuple[Message, ...], max_tokens: int) -> list[int]:
-        text = self._text
-        ids = await asyncio.to_thread(encode, text.tokenizer, messages)
-        if len(ids) + max_tokens > text.context:
-            raise AnnotationFailed(
-                FailureKind.TOO_LONG,
-                f"the prompt has {len(ids)} tokens and the reply may have {max_tokens}, but {self.model.name} holds "
-                f"{text.context} in all",
-            )
-        if not ids or max(ids) >= text.vocabulary:
-            raise AnnotationFailed(
-                FailureKind.ENGINE,
-                f"the tokenizer of {self.model.name} gave no ids, or ids past its embeddings",
-            )
-        return ids
 
     def _generation(self, told: Any, prompt_tokens: int) -> Generation:
         said = told.outputs[0]

@@ -8,12 +8,13 @@ from typing import Any, Final, Self
 
 from vllm import PoolingParams
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import AnnotationFailed, Blame, FailureKind
 from ...domain.ports import Attention, Deadline, SegmentScores, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
 from ...settings import EngineSettings
+from ..batcher import NOT_FINITE
 from ..model_files import read_card
 from .arguments import engine_args
 from .host import Host
@@ -93,7 +94,7 @@ class SegmentScorer(Hosted):
         scores_t = told.outputs.data.flatten().tolist()
         values = tuple(scores_t[place] for place in places)
         if not all(map(math.isfinite, values)):
-            raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
+            raise AnnotationFailed(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
         return SegmentScores(values, reading.intake)
 
     async def attend(
