@@ -87,6 +87,7 @@ class RecipeChanged(Rejected):
             FailureKind.INVALID,
             f"the recipe is now {current}, the call pins {pinned}: model, prompt, options or service have changed",
         )
+        self.current = current
 
 
 class AnnotationFailed(AssayError):

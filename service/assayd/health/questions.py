@@ -102,7 +102,7 @@ async def _value(engine: Any, asked: Question, deadline: Deadline) -> Answer:
 
 async def _score_pair(engine: Any, asked: Question, deadline: Deadline) -> Answer:
     said = await engine.score_pair(asked.prompt, asked.completion.text, window=_WINDOW, deadline=deadline)
-    return Answer(_rendered(engine, asked, said.intake.usage), (said.score,))
+    return Answer(_rendered(engine, asked, said.intake.usage), (said.value,))
 
 
 def _rendered(engine: Engine, asked: Question, usage: Usage) -> str:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..domain.failure import FailureKind, RecipeChanged, Rejected
-from .answers import Problem
+from .answers import RECIPE, Problem
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -70,13 +70,16 @@ def problem_response(
 async def on_rejected(_: Request, error: Exception) -> Response:
     """The whole call was refused on purpose."""
     assert isinstance(error, Rejected)  # noqa: S101 - starlette dispatches by type
-    return problem_response(
+    response = problem_response(
         412 if isinstance(error, RecipeChanged) else STATUS.get(error.kind, 422),
         error.kind,
         error.detail,
         pointer=error.pointer,
         retry_after_s=error.retry_after_s,
     )
+    if isinstance(error, RecipeChanged):
+        response.headers[RECIPE] = error.current
+    return response
 
 
 async def on_invalid(_: Request, error: Exception) -> Response:

@@ -2,24 +2,23 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import structlog
 from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
-from ..domain.failure import Failure, FailureKind, RecipeChanged, Rejected
+from ..domain.failure import Failure, FailureKind, Rejected
 from ..domain.ports import Annotation, Annotator, Deadline
-from ..domain.provenance import ModelRef, Provenance, Recipe
+from ..domain.provenance import ModelRef, Provenance
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
 from .body import while_connected
 from .house import house_of
+from .pinning import check_pin
 from .schemas import JudgeRequest, WireRollout
-
-REWARD_MATCH: Final = "If-Reward-Match"
 
 A = TypeVar("A", bound=Annotation)
 W = TypeVar("W")
@@ -62,7 +61,7 @@ async def judge(
     wire = body.tokenizer
     tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
     annotator = await annotator_for(tokenizer)
-    _check_pin(request, annotator.recipe)
+    check_pin(request, annotator.recipe)
     outcomes, moments = _outcomes(body)
     completions = await house.align(
         [rollout.raw_completion for rollout in body.rollouts], tokenizer, own=own_tokenizer
@@ -99,12 +98,6 @@ def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) 
     if isinstance(item.rollout, Failure):
         raise TypeError("a rollout that was never aligned came back judged")
     return answered(item.id, item.rollout, result.annotation, result.provenance)
-
-
-def _check_pin(request: Request, recipe: Recipe) -> None:
-    pinned = request.headers.get(REWARD_MATCH)
-    if pinned is not None and pinned.strip('" ') != recipe.id:
-        raise RecipeChanged(pinned, recipe.id)
 
 
 def _outcomes(body: JudgeRequest) -> tuple[Sequence[float | None], Moments | None]:

@@ -9,10 +9,17 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from .answers import Problem
+from .answers import RECIPE, Problem
 from .errors import PROBLEM_JSON
+from .pinning import REWARD_MATCH
 
 _REF: Final = "#/components/schemas/{}"
+_PIN: Final = {
+    "name": REWARD_MATCH,
+    "in": "header",
+    "description": "Judge by this recipe (its id, a list of ids, or `*`), or answer 412",
+    "schema": {"type": "string"},
+}
 _requests: Final[set[type[BaseModel]]] = set()
 _answers: Final[set[type[msgspec.Struct]]] = {Problem}
 
@@ -28,11 +35,13 @@ def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec
     return {
         "response_model": None,
         "openapi_extra": {
-            "requestBody": {"required": True, "content": {"application/json": _schema(bodies)}}
+            "parameters": [_PIN],
+            "requestBody": {"required": True, "content": {"application/json": _schema(bodies)}},
         },
         "responses": {
             200: {
                 "description": "One result per rollout",
+                "headers": {RECIPE: {"description": "The id of the recipe", "schema": {"type": "string"}}},
                 "content": {"application/json": _schema(answers)},
             },
             **dict.fromkeys((400, 412, 413, 422, 503, 504), problem),

@@ -14,6 +14,7 @@ from ..domain.failure import FailureKind, Rejected
 from ..domain.ports import Tended
 from ..domain.readiness import Status
 from .house import house_of
+from .pinning import pinnable
 
 _LEVELS: Final = ("1", "2")
 _LEVEL: Final = {"name": "level", "in": "query", "schema": {"enum": [1, 2], "default": 1}}
@@ -48,8 +49,9 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/info", response_model=None)
 async def info(request: Request) -> Response:
-    """Models, prompts and their limits."""
-    return _json(dict(await house_of(request).info()))
+    """Models, prompts, limits, and the recipes of calls that name neither options nor tokenizer."""
+    house = house_of(request)
+    return _json({**await house.info(), "recipes": await pinnable(house)})
 
 
 @router.post("/sleep", response_model=None, openapi_extra={"parameters": [_LEVEL]})
