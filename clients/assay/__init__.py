@@ -10,11 +10,13 @@ from .errors import (
     AssayError,
     CallRejected,
     DeadlinePassed,
+    OverQuota,
     RecipeChanged,
     RecipeDrift,
     RolloutFailed,
     ServiceUnreachable,
     Unaligned,
+    Unauthenticated,
 )
 from .policy import FailurePolicy
 from .rollouts import rollout
@@ -50,6 +52,7 @@ __all__ = [
     "FailurePolicy",
     "Limits",
     "Operation",
+    "OverQuota",
     "Probed",
     "RecipeChanged",
     "RecipeDrift",
@@ -62,5 +65,6 @@ __all__ = [
     "ServiceUnreachable",
     "Span",
     "Unaligned",
+    "Unauthenticated",
     "rollout",
 ]

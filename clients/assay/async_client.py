@@ -46,11 +46,12 @@ class AsyncClient:
         api_key: str | None = None,
         timeout_s: float | None = None,
         limits: Limits | None = None,
+        priority: str | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
         if url is None and http is not None and http.base_url.host:
             url = str(http.base_url)
-        self._configuration = Configuration.of(url, api_key, timeout_s, limits)
+        self._configuration = Configuration.of(url, api_key, timeout_s, limits, priority)
         self._contact = Contact(self.url)
         self._injected = http
         self._closed = False

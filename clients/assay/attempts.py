@@ -18,6 +18,7 @@ from .errors import AnswerUnreadable, AssayError, DeadlinePassed, ServiceUnreach
 from .replies import Reply, answer_of, problem_of, rejection
 from .wire import failed_result
 
+TIMEOUT_S: Final = "X-Assay-Timeout-S"
 MAX_SERVICE_TIMEOUT_S: Final = 3600.0
 """The longest that the service lets itself be told."""
 
@@ -129,8 +130,10 @@ def _answered(request: Request, sent: Sequence[Sent]) -> Generator[Send | Pause,
         if remaining_s == 0.0:
             raise late(request)
         attempts += 1
-        body = body_of(request.said, sent, _left_for_service_s(remaining_s))
-        outcome = yield Send(request.path, body, request.headers, remaining_s)
+        left_s = _left_for_service_s(remaining_s)
+        # Twice: a service that cannot answer by then knows it from the headers, before it reads the body.
+        headers = {**request.headers, TIMEOUT_S: f"{left_s:.6f}"}
+        outcome = yield Send(request.path, body_of(request.said, sent, left_s), headers, remaining_s)
         if isinstance(outcome, Reply):
             request.contact.made = True
             after_s = _again_after_s(outcome)

@@ -9,7 +9,7 @@ from .attempts import Contact, Flow, Part, Request, ask, failed
 from .chunks import Sent, Unsendable, cut, encoded, to_json
 from .configuration import Configuration, positive
 from .deadline import Deadline
-from .errors import AnswerUnreadable, AssayError, RecipeChanged, RolloutFailed
+from .errors import AnswerUnreadable, AssayError, RecipeChanged, RolloutFailed, Unauthenticated
 from .joining import joined, joined_sequences
 from .wire import (
     Answer,
@@ -40,7 +40,8 @@ class Asked(TypedDict, total=False):
     ``mode``, ``tokenizer`` and ``options`` are the service's own. ``timeout_s`` bounds the whole call: parts, retries
     and waiting included; without it the client's own. ``reward_match`` pins the recipe by its id. ``on_refusal`` says
     what becomes of a call, or a part of one, that is refused or that nobody answers: ``raise`` (default), or ``fail``,
-    by which its rollouts are ``Failed`` and a training step goes on; a recipe that changed is raised in either case.
+    by which its rollouts are ``Failed`` and a training step goes on; a recipe that changed and a key that does not hold
+    are raised in either case.
     ``raise_on_failure`` raises ``RolloutFailed`` for
     the first rollout that is ``Failed``.
     """
@@ -109,7 +110,9 @@ class Begun(Generic[S]):
 
     def outcome(self, chunk: Sequence[Sent], error: AssayError) -> list[Part]:
         """What an error makes of a part's rollouts; raises it where they do not fail by it."""
-        if self.call.asked.get("on_refusal", "raise") == "raise" or isinstance(error, RecipeChanged):
+        if self.call.asked.get("on_refusal", "raise") == "raise" or isinstance(
+            error, RecipeChanged | Unauthenticated
+        ):
             raise error
         return [Part(tuple(one.index for one in chunk), error)]
 

@@ -37,8 +37,9 @@ class Client:
 
     What is not said here is taken from the environment: ``url`` from ``ASSAY_URL`` (else ``http://127.0.0.1:8000``),
     ``api_key``, which goes out as ``Authorization: Bearer``, from ``ASSAY_API_KEY``, and ``timeout_s``, for calls that
-    name none, from ``ASSAY_TIMEOUT_S`` (else 60 s). ``http`` is a client of httpx to call with instead of one of its
-    own (proxies, certificates, a transport for tests); it is not closed here.
+    name none, from ``ASSAY_TIMEOUT_S`` (else 60 s), and ``priority`` (``training``, ``evaluation`` or ``batch``) from
+    ``ASSAY_PRIORITY`` (else the highest class that the service allows). ``http`` is a client of httpx to call with
+    instead of one of its own (proxies, certificates, a transport for tests); it is not closed here.
 
     Every method takes what ``Asked`` lists, gives one result per rollout in order, each judged or ``Failed``, and
     raises nothing for a rollout that failed unless asked to. Large calls are made in parts, a few at a time
@@ -53,11 +54,12 @@ class Client:
         api_key: str | None = None,
         timeout_s: float | None = None,
         limits: Limits | None = None,
+        priority: str | None = None,
         http: httpx.Client | None = None,
     ) -> None:
         if url is None and http is not None and http.base_url.host:
             url = str(http.base_url)
-        self._configuration = Configuration.of(url, api_key, timeout_s, limits)
+        self._configuration = Configuration.of(url, api_key, timeout_s, limits, priority)
         self._contact = Contact(self.url)
         self._injected = http
         self._closed = False

@@ -9,6 +9,9 @@ DEFAULT_TIMEOUT_S: Final = 60.0
 URL_VARIABLE: Final = "ASSAY_URL"
 KEY_VARIABLE: Final = "ASSAY_API_KEY"
 TIMEOUT_VARIABLE: Final = "ASSAY_TIMEOUT_S"
+PRIORITY_VARIABLE: Final = "ASSAY_PRIORITY"
+PRIORITY: Final = "X-Assay-Priority"
+PRIORITIES: Final = ("training", "evaluation", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +35,26 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A service and how to call it; ``timeout_s`` is for calls that name none."""
+    """A service and how to call it; ``timeout_s`` is for calls that name none.
+
+    ``priority`` is the class in which calls wait there; None: the highest that the key's tenant has.
+    """
 
     url: str
     api_key: str | None = field(repr=False)
     timeout_s: float
     limits: Limits
+    priority: str | None = None
 
     @classmethod
-    def of(cls, url: str | None, api_key: str | None, timeout_s: float | None, limits: Limits | None) -> Self:
+    def of(
+        cls,
+        url: str | None,
+        api_key: str | None,
+        timeout_s: float | None,
+        limits: Limits | None,
+        priority: str | None = None,
+    ) -> Self:
         """What is said here counts; what is None is taken from the environment. Raises ``ValueError``."""
         said = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         if not said.startswith(("http://", "https://")):
@@ -53,6 +67,7 @@ class Configuration:
             key or None,
             positive(_timeout_s() if timeout_s is None else timeout_s),
             limits or Limits(),
+            _priority(priority or os.environ.get(PRIORITY_VARIABLE)),
         )
 
     @property
@@ -63,12 +78,14 @@ class Configuration:
             "api_key": self.api_key,
             "timeout_s": self.timeout_s,
             "limits": self.limits,
+            "priority": self.priority,
         }
 
     @property
     def headers(self) -> dict[str, str]:
         """What every request says of its caller."""
-        return {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+        said = {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+        return said if self.priority is None else {**said, PRIORITY: self.priority}
 
 
 def positive(timeout_s: float) -> float:
@@ -76,6 +93,12 @@ def positive(timeout_s: float) -> float:
     if not 0 < timeout_s < float("inf"):
         raise ValueError(f"timeout_s is {timeout_s}: it has to be above 0 and finite")
     return float(timeout_s)
+
+
+def _priority(said: str | None) -> str | None:
+    if said and said not in PRIORITIES:
+        raise ValueError(f"priority ({PRIORITY_VARIABLE}) is {said!r}: one of {', '.join(PRIORITIES)}")
+    return said or None
 
 
 def _timeout_s() -> float:

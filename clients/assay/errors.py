@@ -4,6 +4,8 @@
     ├── ServiceUnreachable    nobody answered: not running, refused, or the connection broke
     │   └── DeadlinePassed    no answer within ``timeout_s``
     ├── CallRejected          the service answered and refused the whole call, with a kind
+    │   ├── Unauthenticated   it does not know the key, or wants one
+    │   ├── OverQuota         the tenant has spent its quota, or has enough in flight; waiting helps
     │   └── RecipeChanged     it would judge by another recipe than the one that ``reward_match`` pins
     ├── RecipeDrift           parts of one call were judged by different recipes
     ├── AnswerUnreadable      what came back is no answer of this service, or too large a one
@@ -62,6 +64,14 @@ class CallRejected(AssayError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.status, self.kind, self.detail, self.pointer, self.retry_after_s)
+
+
+class Unauthenticated(CallRejected):
+    """The service does not know the key of ``api_key`` or ``ASSAY_API_KEY``. Never made a ``Failed``: see there."""
+
+
+class OverQuota(CallRejected):
+    """The tenant may not spend this now; the wait was longer than the time left."""
 
 
 class RecipeChanged(CallRejected):

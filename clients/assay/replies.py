@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from .chunks import Sent
-from .errors import AnswerUnreadable, CallRejected, RecipeChanged
+from .errors import AnswerUnreadable, CallRejected, OverQuota, RecipeChanged, Unauthenticated
 
-_CHANGED: Final = 412
+_REJECTIONS: Final = {401: Unauthenticated, 412: RecipeChanged, 429: OverQuota}
 _EXCERPT: Final = 200
 
 
@@ -55,8 +55,7 @@ def problem_of(reply: Reply) -> dict[str, Any]:
 def rejection(reply: Reply) -> CallRejected:
     """Why the service refused a whole call."""
     problem = problem_of(reply)
-    error = RecipeChanged if reply.status == _CHANGED else CallRejected
-    return error(
+    return _REJECTIONS.get(reply.status, CallRejected)(
         reply.status,
         problem.get("kind", "internal"),
         problem.get("detail") or _excerpt(reply) or "no reason given",

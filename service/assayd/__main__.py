@@ -3,7 +3,7 @@
 try:
     import typer
 
-    from .commands import annotate, canary, fit_normalizer, selftest, serve, train
+    from .commands import annotate, canary, fit_normalizer, selftest, serve, tenants, train
 except ModuleNotFoundError as missing:
     # The plain install is the client alone.
     raise SystemExit(f"{missing}: the service needs `pip install 'assay[transformers]'`") from missing
@@ -14,6 +14,7 @@ app.command()(annotate.annotate)
 app.command()(fit_normalizer.fit_normalizer)
 app.command()(selftest.selftest)
 app.add_typer(canary.app, name="canary")
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(train.app, name="train")
 
 

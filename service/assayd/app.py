@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from . import __version__
 from .domain.failure import Rejected
 from .http import compat, errors, openapi, ops, routes
+from .http.gate import Gate
 from .http.house import House
 from .http.middleware import Observed
 from .runtime import open_runtime
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(compat.router)
     app.include_router(ops.router)
+    app.add_middleware(Gate)
     app.add_middleware(Observed, telemetry=telemetry)
     app.add_exception_handler(Rejected, errors.on_rejected)
     app.add_exception_handler(ValidationError, errors.on_invalid)

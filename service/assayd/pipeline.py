@@ -4,21 +4,33 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 import structlog
 
-from .admission import Admission
+from .admission import Admission, Visitor
+from .domain.caller import calling
 from .domain.failure import AnnotationFailed, Failure, FailureKind
-from .domain.ports import Annotation, Annotator, Deadline, Store
+from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
 from .domain.provenance import Provenance, Usage
 from .domain.rollout import Rollout
+from .engines.line import refuse_hopeless
 from .flights import Flights
 from .health.quarantine import Quarantine
 from .telemetry import CacheFault, CacheOperation, Telemetry
 
 A = TypeVar("A", bound=Annotation)
+
+_COSTLY: Final = frozenset(
+    {
+        FailureKind.PAST_DEADLINE,
+        FailureKind.UNPARSEABLE,
+        FailureKind.TRUNCATED_CRITIQUE,
+        FailureKind.LOCATE_DISAGREES,
+    }
+)
+"""Failures in which an engine has worked, or may have."""
 
 log = structlog.get_logger()
 
@@ -55,16 +67,22 @@ class Pipeline:
         kind: type[A],
         items: Sequence[Rollout | Failure],
         deadline: Deadline,
+        visitor: Visitor,
     ) -> list[Judged[A] | Failure]:
         """One result per item, in order; an item that arrives as a ``Failure`` stays one.
 
-        ``kind`` is the annotation type, needed to read it back from the store. Raises ``Rejected`` when the
-        call as a whole is not admitted. Cancelling this call cancels whatever nobody else waits for.
+        ``kind`` is the annotation type, needed to read it back from the store, ``visitor`` whose call it is. Raises
+        ``Rejected`` when the call as a whole is not admitted. Cancelling this call cancels whatever nobody else
+        waits for.
         """
-        with self._admission.admit(len(items)):
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._judge(annotator, kind, item, deadline)) for item in items]
-        results = [task.result() for task in tasks]
+        async with self._admission.admit(visitor, annotator.recipe, items) as permit:
+            with calling(visitor.caller):
+                async with asyncio.TaskGroup() as group:
+                    tasks = [
+                        group.create_task(self._judge(annotator, kind, item, deadline)) for item in items
+                    ]
+            results = [task.result() for task in tasks]
+            await self._admission.give_back(permit, [not _cost_something(result) for result in results])
         self._count(annotator, results)
         return results
 
@@ -145,6 +163,8 @@ class Pipeline:
         self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async with self._quarantine.watching(key):
+            if isinstance(annotator, AsksInTurn):
+                refuse_hopeless(annotator.engines_for(rollout), deadline)
             annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         self._telemetry.engine_tokens.labels("prompt").inc(usage.prompt_tokens)
         self._telemetry.engine_tokens.labels("completion").inc(usage.completion_tokens)
@@ -155,3 +175,8 @@ class Pipeline:
         for result in results:
             outcome = result.kind if isinstance(result, Failure) else "ok"
             self._telemetry.rollouts.labels(recipe.method, recipe.task or "", outcome).inc()
+
+
+def _cost_something(result: Judged[A] | Failure) -> bool:
+    """Whether the tokens reserved for it are spent."""
+    return result.kind in _COSTLY if isinstance(result, Failure) else not result.provenance.cached

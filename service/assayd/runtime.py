@@ -19,7 +19,7 @@ from .annotators.segment_scorer import SegmentScorer
 from .annotators.sequence import SequenceOptions, SequenceScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
-from .domain.ports import Engine, Generates, Store, Tended
+from .domain.ports import Engine, Generates, Queues, Store, Tended
 from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
@@ -55,18 +55,16 @@ class Runtime:
         sequences: SequenceModels,
         rewriting_models: RewriteModels,
         store: Store,
+        admission: Admission,
         aligner: Aligner,
         prompts: Mapping[str, Prompt],
         canaries: Canaries,
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
-        self.pipeline = Pipeline(
-            store,
-            Admission(settings.server.max_rollouts, telemetry),
-            Quarantine(settings.health.quarantine_s, telemetry),
-            telemetry,
-        )
+        self.admission = admission
+        quarantine = Quarantine(settings.health.quarantine_s, telemetry)
+        self.pipeline = Pipeline(store, admission, quarantine, telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences
@@ -174,10 +172,14 @@ class Runtime:
 
     async def readiness(self) -> Readiness:
         """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
-        complaints, cached = await asyncio.gather(self.watch.complaints(), self._store.ready())
-        parts = {**{use: complaint is None for use, complaint in complaints.items()}, _CACHE: cached}
+        complaints, cached, doors = await asyncio.gather(
+            self.watch.complaints(), self._store.ready(), self.admission.parts()
+        )
+        parts = {use: complaint is None for use, complaint in complaints.items()}
         told = {use: complaint for use, complaint in complaints.items() if complaint is not None}
-        return Readiness(parts, dispensable=frozenset({_CACHE}), complaints=told)
+        return Readiness(
+            {**parts, _CACHE: cached, **doors}, dispensable=frozenset({_CACHE, *doors}), complaints=told
+        )
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -218,6 +220,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     async with AsyncExitStack() as stack:
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
+        admission = await stack.enter_async_context(Admission.open(settings, telemetry))
         hosting = await stack.enter_async_context(Hosting())
         critic = await hosting.open(settings.critic, "Generator")
         segments = await open_segment_models(settings, hosting)
@@ -232,10 +235,14 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             sequences=sequences,
             rewriting_models=rewriting_models,
             store=store,
+            admission=admission,
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
             canaries=canaries,
         )
+        for engine in runtime.engines.values():
+            if isinstance(engine, Queues):
+                engine.line.max_tokens = settings.server.max_queued_tokens
         telemetry.watch(runtime.engines)
         yield runtime
 

@@ -56,6 +56,8 @@ class ServerSettings(Section):
     max_body_mb: float = Field(64.0, gt=0)
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
+    max_queued_tokens: int = Field(4_000_000, ge=1)
+    """Tokens that may wait for one engine; beyond that, tenants with more than their share of it are refused."""
     default_timeout_s: float = Field(60.0, gt=0)
 
 
@@ -92,6 +94,10 @@ class EngineSettings(Section):
     max_model_len: int | None = Field(None, ge=1)
     determinism: Determinism = Determinism.NONE
     """`strict`: the same numbers to the last bit, alone or in company; `bucketed` nearly always, at a lower price."""
+    max_in_flight: int | None = Field(None, ge=1)
+    """Requests inside an engine that batches by itself; more wait outside, where each tenant has its turn.
+
+    When absent 256 for openai, `max_num_seqs` for vllm. The other engines take in what fits into their batches."""
     vllm: VllmSettings = VllmSettings()
 
 
@@ -213,6 +219,13 @@ class HealthSettings(Section):
     """How long a rollout on which an engine failed by itself is answered as failed, without asking the engine."""
 
 
+class TenantsSettings(Section):
+    """Who may call."""
+
+    path: Path | None = None
+    """File of `assayd tenants`. Without one nobody shows a key, and the service listens on loopback only."""
+
+
 class CompatSettings(Section):
     """What other servers' wire formats cannot say: who judges, and what becomes of the rewards of the tokens."""
 
@@ -260,6 +273,7 @@ class Settings(BaseSettings):
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
     health: HealthSettings = HealthSettings()
+    tenants: TenantsSettings = TenantsSettings()
     compat: CompatSettings = CompatSettings()
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -64,7 +64,12 @@ class Telemetry:
             registry=self.registry,
         )
         self.rollouts_in_flight = Gauge(
-            "assay_rollouts_in_flight", "Rollouts under judgement", registry=self.registry
+            "assay_rollouts_in_flight", "Rollouts under judgement", ["tenant"], registry=self.registry
+        )
+        self.quotas_shared = Gauge(
+            "assay_quotas_shared",
+            "Whether quotas are counted in Redis, together with other services; 0: in this one's memory",
+            registry=self.registry,
         )
         self.cache_lookups = Counter(
             "assay_cache_lookups",
@@ -102,6 +107,7 @@ class Telemetry:
         """
         self._engines = engines
         self.registry.register(_Engines(engines))
+        self.registry.register(_Lines(engines))
 
     def count_cache_error(self, operation: CacheOperation, fault: CacheFault) -> None:
         """One more failure of the cache; nobody who called has noticed it."""
@@ -130,6 +136,45 @@ class _Engines(Collector):
             up.add_metric([use], float(getattr(engine, "outage", None) is None))
             restarts.add_metric([use], float(getattr(engine, "restarts", 0)))
         return up, restarts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lines(Collector):
+    """What waits in front of the hosted models, read off when somebody asks. A model with several uses has one line."""
+
+    engines: Mapping[str, Any]
+
+    def collect(self) -> Iterable[Metric]:
+        by_tenant = ["engine", "tenant"]
+        requests = GaugeMetricFamily(
+            "assay_queue_requests", "Requests that wait for an engine", labels=by_tenant
+        )
+        tokens = GaugeMetricFamily("assay_queue_tokens", "What they are estimated to cost", labels=by_tenant)
+        waits = SummaryMetricFamily(
+            "assay_queue_wait_seconds", "How long those that were taken had waited", labels=by_tenant
+        )
+        refused = CounterMetricFamily(
+            "assay_queue_refused", "Requests refused because they would have waited in vain", labels=by_tenant
+        )
+        batches = CounterMetricFamily(
+            "assay_batch_tokens", "Places in batches, of tokens and of padding", labels=["engine", "kind"]
+        )
+        lines = {
+            id(line): (use, line)
+            for use, engine in self.engines.items()
+            if (line := getattr(engine, "line", None)) is not None
+        }
+        for use, line in lines.values():
+            figures = line.figures()
+            for tenant, (jobs, cost) in figures.waiting.items():
+                requests.add_metric([use, tenant], jobs)
+                tokens.add_metric([use, tenant], cost)
+            for tenant, served in figures.served.items():
+                waits.add_metric([use, tenant], served.taken, served.waited_s)
+                refused.add_metric([use, tenant], served.refused)
+            batches.add_metric([use, "real"], figures.real_tokens)
+            batches.add_metric([use, "padding"], figures.padded_tokens - figures.real_tokens)
+        return requests, tokens, waits, refused, batches
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The batcher, with models that only note what they are given."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from assayd.domain.failure import AnnotationFailed, FailureKind
 from assayd.domain.ports import Deadline
-from assayd.engines.batcher import Batcher, Job, Joiners
+from assayd.engines.batcher import Batcher, Job, Joiners, nearest
 
 Echo = Job[int, int]
 
@@ -70,7 +71,7 @@ def test_every_item_is_answered_once_in_few_batches_within_the_budget(sizes: lis
     model = Model()
 
     async def scenario() -> list[int]:
-        batcher = Batcher(model, budget_tokens=budget, name="test")
+        batcher = Batcher(model, nearest(budget), name="test")
         answers = list(await asyncio.gather(*await _submit_behind_a_closed_door(model, batcher, sizes)))
         await batcher.close()
         return answers
@@ -99,7 +100,7 @@ def model() -> Model:
 @pytest.fixture
 def batcher(model: Model) -> Iterator[Batcher[int, int]]:
     """A batcher of 100 tokens in front of ``model``."""
-    batcher = Batcher(model, budget_tokens=100, name="test")
+    batcher = Batcher(model, nearest(100), name="test")
     yield batcher
     asyncio.run(batcher.close())
 
@@ -138,18 +139,41 @@ async def test_a_deadline_ends_the_wait(model: Model, batcher: Batcher[int, int]
     assert model.items == [[1], [3]]
 
 
-async def test_a_poison_item_fails_alone() -> None:
-    """A batch that raises is run again item by item."""
+async def test_a_poison_item_fails_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """A batch that raises is halved until the bad item stands alone; its caller hears no internals."""
     model = Model(fail_on=lambda items: 3 in items)
-    batcher = Batcher(model, budget_tokens=100, name="test")
-    tasks = await _submit_behind_a_closed_door(model, batcher, [5] * 6)
+    batcher = Batcher(model, nearest(100), name="test")
+    tasks = await _submit_behind_a_closed_door(model, batcher, [5] * 8)
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [0, 1, 2, 4, 5]
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [0, 1, 2, 4, 5, 6, 7]
     [poison] = [outcome for outcome in outcomes if isinstance(outcome, AnnotationFailed)]
     assert poison.kind is FailureKind.ENGINE
-    assert "ZeroDivisionError: poison" in poison.detail
-    assert model.items[1:] == [[0, 1, 2, 3, 4, 5], *([item] for item in range(6))]
+    assert "poison" not in poison.detail
+    assert "ZeroDivisionError" not in poison.detail
+    assert model.items[1:] == [[*range(8)], [0, 1, 2, 3], [0, 1], [2, 3], [2], [3], [4, 5, 6, 7]]
+    logged = capsys.readouterr().out
+    assert "ZeroDivisionError" in logged
+    assert "poison" not in logged.replace('"poison"', "")
     await batcher.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(items=st.integers(1, 200), bad=st.sets(st.integers(0, 199), max_size=3))
+def test_bad_items_cost_their_neighbours_nothing_but_a_few_runs(items: int, bad: set[int]) -> None:
+    """All others are answered, and one bad item among n costs some 2 log2(n) runs instead of n."""
+    bad = {item for item in bad if item < items}
+    model = Model(fail_on=lambda batch: not bad.isdisjoint(batch))
+
+    async def scenario() -> list[int | BaseException]:
+        batcher = Batcher(model, nearest(10_000), name="test")
+        tasks = await _submit_behind_a_closed_door(model, batcher, [5] * items)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await batcher.close()
+        return list(outcomes)
+
+    outcomes = asyncio.run(scenario())
+    assert {item for item, outcome in enumerate(outcomes) if outcome != item} == bad
+    assert len(model.batches) - 1 <= 1 + len(bad) * (2 * math.ceil(math.log2(items)) + 1)
 
 
 async def test_items_join_a_run_beside_those_unanswered() -> None:
@@ -168,7 +192,7 @@ async def test_items_join_a_run_beside_those_unanswered() -> None:
         for job in jobs:
             job.answer(job.item)
 
-    batcher = Batcher(run, budget_tokens=100, name="test")
+    batcher = Batcher(run, nearest(100), name="test")
     first = asyncio.create_task(batcher.submit(0, size=40, deadline=_later()))
     await asyncio.to_thread(started.wait)
     rest = [asyncio.create_task(batcher.submit(item, size=40, deadline=_later())) for item in (1, 2, 3)]
@@ -181,7 +205,7 @@ async def test_items_join_a_run_beside_those_unanswered() -> None:
 
 async def test_closing_fails_what_runs_and_what_waits(model: Model) -> None:
     """Nobody is left waiting, later items are refused, and closing twice is safe."""
-    batcher = Batcher(model, budget_tokens=1, name="test")
+    batcher = Batcher(model, nearest(1), name="test")
     model.open.clear()
     tasks = [asyncio.create_task(batcher.submit(item, size=1, deadline=_later())) for item in range(3)]
     await asyncio.to_thread(model.entered.wait)
@@ -198,7 +222,7 @@ async def test_closing_fails_what_runs_and_what_waits(model: Model) -> None:
 
 async def test_a_run_that_forgets_an_item_fails_it() -> None:
     """No caller waits for ever for a model that gave no answer."""
-    batcher = Batcher[int, int](lambda jobs, joiners: None, budget_tokens=10, name="test")
+    batcher = Batcher[int, int](lambda jobs, joiners: None, nearest(10), name="test")
     with pytest.raises(AnnotationFailed) as failed:
         await batcher.submit(1, size=1, deadline=_later())
     assert failed.value.kind is FailureKind.ENGINE

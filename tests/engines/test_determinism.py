@@ -19,7 +19,8 @@ from transformers import (
 from assayd.domain.ports import Deadline
 from assayd.engines import openai
 from assayd.engines.transformers import Generator, PairScorer, SegmentScorer, TokenWeigher
-from assayd.engines.transformers.shapes import PASS_TOKENS, Shapes
+from assayd.engines.transformers.loading import PASS_TOKENS
+from assayd.engines.transformers.shapes import Shapes
 from assayd.health.questions import Question, answers
 from assayd.health.selftest import compared, questions
 from assayd.settings import Determinism, EngineName, EngineSettings, RewardSettings
@@ -105,20 +106,22 @@ async def _scores(engine: Any, asked: Question) -> tuple[float, ...]:
 def test_passes_have_the_shapes_of_their_level(
     lengths: list[int], level: Determinism, context: int | None
 ) -> None:
-    """Every row is read once; strictly alone at its length; in buckets in a shape that its length alone decides."""
-    shapes = Shapes(level, context)
-    passes = shapes.passes(lengths)
-    assert sorted(index for rows in passes for index in rows) == list(range(len(lengths)))
-    for rows in passes:
-        count, columns = shapes.shape([lengths[index] for index in rows])
-        assert count >= len(rows)
-        assert columns >= max(lengths[index] for index in rows)
-        assert count == 1 or count * columns <= PASS_TOKENS
-        assert context is None or columns <= context
-        if level is Determinism.STRICT:
-            assert (count, columns) == (1, lengths[rows[0]])
-        if level is Determinism.BUCKETED:
-            assert {shapes.shape([lengths[index]]) for index in rows} == {(count, columns)}
+    """The first is always read; strictly alone at its length; in a bucket in a shape that its length alone decides."""
+    shapes = Shapes(level, PASS_TOKENS, context)
+    rows = shapes.pass_of_first(lengths)
+    assert rows[0] == 0
+    assert len(set(rows)) == len(rows)
+    read = [lengths[index] for index in rows]
+    count, columns = shapes.shape(read)
+    assert count >= len(rows)
+    assert columns >= max(read)
+    assert count == 1 or count * columns <= PASS_TOKENS
+    assert context is None or columns <= context
+    if level is Determinism.STRICT:
+        assert (count, columns) == (1, lengths[0])
+    if level is Determinism.BUCKETED:
+        assert {shapes.shape([length]) for length in read} == {(count, columns)}
+        assert len(shapes.padded([[7] * length for length in read], 0)) == count
 
 
 async def test_a_server_of_somebody_else_is_not_promised_for() -> None:

@@ -33,7 +33,7 @@ from assayd.domain.rollout import Completion, Message, Role
 from assayd.domain.text import Segment
 from assayd.engines.tokenizers import Aligner, RawCompletion
 from assayd.engines.transformers import SegmentScorer
-from assayd.engines.transformers.shapes import PASS_TOKENS
+from assayd.engines.transformers.loading import CPU_PASS_TOKENS
 from assayd.settings import EngineSettings
 
 LATER = Deadline.after(3600)
@@ -363,7 +363,7 @@ async def test_a_caller_who_goes_costs_nothing(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await score()
-    assert engine.backbone.rows - before <= 3 * (PASS_TOKENS // len(completion) + 1)
+    assert engine.backbone.rows - before <= 3 * (CPU_PASS_TOKENS // len(completion) + 1)
 
 
 async def test_numbers_that_are_not_finite_fail_their_row(keep: Callable[..., EngineSettings]) -> None:

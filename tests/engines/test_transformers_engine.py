@@ -296,7 +296,8 @@ async def test_a_poison_item_fails_alone(poisonable: PreTrainedTokenizerFast) ->
     failed = outcomes.pop(5)
     assert isinstance(failed, AnnotationFailed)
     assert failed.kind is FailureKind.ENGINE
-    assert "ArithmeticError" in failed.detail
+    assert "run alone" in failed.detail
+    assert "poison" not in failed.detail
     assert outcomes == alone
     assert await engine.ready()
     await engine.close()

@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Protocol
 
-from ..domain.ports import Attends, Deadline, Intake, ScoresSegments, WeighsTokens, Window
+from ..domain.ports import Attends, Deadline, Engine, Intake, ScoresSegments, WeighsTokens, Window
 from ..domain.rollout import Completion, Message
 from ..domain.text import Segment
 
@@ -39,6 +39,11 @@ class Credit:
 
 class CreditSource(Protocol):
     """Puts a raw reward on every segment."""
+
+    @property
+    def engine(self) -> Engine:
+        """The model that is asked, one of those where several are asked at once."""
+        ...
 
     async def credit(self, ask: Ask) -> Credit:
         """Raise ``AnnotationFailed`` as the engines do."""
@@ -110,6 +115,11 @@ class ImplicitReward:
     model: WeighsTokens
     reference: WeighsTokens
     beta: float
+
+    @property
+    def engine(self) -> Engine:
+        """Both are asked at once."""
+        return self.model
 
     async def credit(self, ask: Ask) -> Credit:
         """One forward pass of each model."""

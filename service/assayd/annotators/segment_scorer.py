@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ..domain.annotation import ScoredSegment, SegmentAnnotation
 from ..domain.failure import AnnotationFailed, FailureKind
-from ..domain.ports import Deadline, Intake, WeighsTokens
+from ..domain.ports import Deadline, Engine, Intake, WeighsTokens
 from ..domain.provenance import Recipe, Usage
 from ..domain.rollout import Completion, Rollout
 from ..domain.text import Segment
@@ -40,11 +40,18 @@ class SegmentScorer:
         self._recipe = recipe
         self._mode = Mode(recipe.mode)
         self._pays_marker = recipe.method != Method.SEGMENT
+        self._needs_entropies = options.cut.needs_entropies or options.return_entropies
 
     @property
     def recipe(self) -> Recipe:
         """What this scorer is, apart from the rollout."""
         return self._recipe
+
+    def engines_for(self, rollout: Rollout) -> tuple[Engine, ...]:
+        """The entropy model, where the rollout brings no entropies, and the one that scores."""
+        if self._weigher is None or not self._needs_entropies or rollout.entropies is not None:
+            return (self._source.engine,)
+        return self._weigher, self._source.engine
 
     async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[SegmentAnnotation, Usage]:
         """Pay one rollout.
@@ -81,7 +88,7 @@ class SegmentScorer:
         self, rollout: Rollout, subject: Subject, deadline: Deadline
     ) -> tuple[Entropies | None, tuple[Intake, ...]]:
         """Entropies of the distribution behind each token, None where nobody asks for them."""
-        if not (self._options.cut.needs_entropies or self._options.return_entropies):
+        if not self._needs_entropies:
             return None, ()
         if rollout.entropies is not None:
             return behind(rollout.entropies, self._options.entropy_index), ()

@@ -16,17 +16,18 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; settings when absent.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; settings when absent.")] = None,
     allow_anonymous: Annotated[
-        bool, typer.Option(help="Listen beyond loopback although nobody has to show a key.")
+        bool,
+        typer.Option(help="Listen beyond loopback although there is no tenants file and nobody shows a key."),
     ] = False,
 ) -> None:
     """Answer every route, by default on the models inside the package."""
     settings = settings_of(config)
     server = settings.server
     host = host or server.host
-    if not (_is_loopback(host) or allow_anonymous):
+    if not (_is_loopback(host) or settings.tenants.path or allow_anonymous):
         raise typer.BadParameter(
-            f"{host} can be reached from other machines and callers need no key: "
-            "listen on 127.0.0.1, or say --allow-anonymous",
+            f"{host} can be reached from other machines and callers need no key: give them keys with "
+            "`assayd tenants add` and set tenants.path, listen on 127.0.0.1, or say --allow-anonymous",
             param_hint="--host",
         )
     configure_logging()

@@ -31,7 +31,9 @@ class Caller:
 
 
 ANYBODY: Final = Caller("open")
-"""The one tenant of a service without a tenants file, and the service itself."""
+"""The one tenant of a service without a tenants file."""
+ITSELF: Final = Caller("assay")
+"""The service, when it looks after its own models: behind no tenant's line."""
 
 _calling: ContextVar[Caller] = ContextVar("caller", default=ANYBODY)
 

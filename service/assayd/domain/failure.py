@@ -1,7 +1,7 @@
 """What could not be judged, and why. A failure never carries a reward.
 
 AssayError
-├── Rejected            ends the call: key, quota, overload, deadline at the door, a malformed request
+├── Rejected            ends the call: key, terms, quota, overload, deadline at the door, a malformed request
 │   └── RecipeChanged   the caller pinned a recipe that this service no longer follows
 └── AnnotationFailed    touches one rollout: the call goes on and that item says so
 """
@@ -14,6 +14,7 @@ class FailureKind(StrEnum):
     """The closed list of reasons; programs branch on it, people read ``detail``."""
 
     UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
     OVER_QUOTA = "over_quota"
     OVERLOADED = "overloaded"
     PAST_DEADLINE = "past_deadline"

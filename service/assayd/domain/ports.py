@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
+from .caller import Caller
 from .provenance import ModelRef, Recipe, Usage
 from .rollout import Completion, Message, Rollout
 from .text import Segment
@@ -110,6 +111,31 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; safe to call twice."""
+        ...
+
+
+class Queue(Protocol):
+    """Those who wait for an engine."""
+
+    max_tokens: int
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast they are served, None while that is not known."""
+        ...
+
+    def tokens_before(self, caller: Caller) -> int:
+        """What would be served before a rollout that the caller brings now."""
+        ...
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """An engine with a line in front."""
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
         ...
 
 
@@ -342,4 +368,13 @@ class Annotator(Protocol[A_co]):
 
     async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[A_co, Usage]:
         """Judge one rollout, or raise ``AnnotationFailed``."""
+        ...
+
+
+@runtime_checkable
+class AsksInTurn(Protocol):
+    """An annotator for which one engine's answer is another one's question."""
+
+    def engines_for(self, rollout: Rollout) -> Sequence[Engine]:
+        """The models that the rollout will go through, one after the other."""
         ...

@@ -1,25 +1,37 @@
 """Puts the requests of many callers into batches for one model that one thread owns.
 
-A batch is the request that has waited longest and those nearest to it in length, under a budget of padded
-tokens: so padding stays small, and no request waits for more batches than there were requests before it.
+A batch is the request whose turn it is (``fair_queue``) and such as go well with it, by their lengths, under a budget
+of padded tokens: so padding stays small, batches are well filled, and each tenant is charged for what it has in them.
 """
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, Generic, TypeAlias, TypeVar
+
+import structlog
 
 from ..domain.failure import AnnotationFailed, Blame, FailureKind
 from ..domain.ports import Deadline
+from .line import Line
 
 NOT_FINITE: Final = "the model computed numbers that are not finite"
 """Of one row: its neighbours in the batch are none the worse."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+CHOICE: Final = 1024
+"""Among so many jobs a batch is put together: with more of them it would be no fuller."""
+FRAMES: Final = 3
+"""Of a failure, in the log."""
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +47,11 @@ class Job(Generic[Item, Result]):
     def gone(self) -> bool:
         """Whether it needs no more work: answered, its caller gone, or its deadline passed."""
         return self._future.done() or self.deadline.passed
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model is done with it."""
+        return self._future.done() and not self._future.cancelled()
 
     def answer(self, result: Result) -> None:
         """Hand the result to the caller; moot once the job is gone."""
@@ -61,35 +78,43 @@ Joiners: TypeAlias = Callable[[int], list[Job[Item, Result]]]
 """Takes jobs that fit in beside those still active: at least so many, or none."""
 Run: TypeAlias = Callable[[list[Job[Item, Result]], Joiners[Item, Result]], None]
 """Answers every job. A run that lasts may take in more jobs by its second argument."""
+Choose: TypeAlias = Callable[[Sequence[int], Sequence[int]], Sequence[int]]
+"""Which of those that wait to take beside those inside, by the sizes of both. The first that waits has the turn: it is
+taken, or nobody is."""
 
 
-def choose(
-    pending: Sequence[Job[Item, Result]], active: Sequence[Job[Item, Result]], budget_tokens: int
-) -> list[Job[Item, Result]]:
-    """The oldest of ``pending`` and its nearest in size, as far as they fit in beside ``active``.
+def nearest(budget_tokens: int) -> Choose:
+    """The one whose turn it is and its nearest in size, as far as they fit in beside those inside.
 
     Padded to the longest, all of them stay within ``budget_tokens``; only a job that runs alone may exceed it.
     """
-    chosen: list[Job[Item, Result]] = []
-    rows, longest = len(active), max((job.size for job in active), default=0)
-    # sorted() is stable: of two jobs of one size the older comes first.
-    for job in sorted(pending, key=lambda job: abs(job.size - pending[0].size)):
-        rows, longest = rows + 1, max(longest, job.size)
-        if rows > 1 and rows * longest > budget_tokens:
-            break
-        chosen.append(job)
-    return chosen
+
+    def choose(waiting: Sequence[int], inside: Sequence[int]) -> list[int]:
+        chosen: list[int] = []
+        rows, longest = len(inside), max(inside, default=0)
+        if rows and (rows + 1) * max(longest, waiting[0]) > budget_tokens:
+            return []
+        # sorted() is stable: of two jobs of one size the older comes first.
+        for index in sorted(range(len(waiting)), key=lambda index: abs(waiting[index] - waiting[0])):
+            rows, longest = rows + 1, max(longest, waiting[index])
+            if rows > 1 and rows * longest > budget_tokens:
+                break
+            chosen.append(index)
+        return chosen
+
+    return choose
 
 
 class Batcher(Generic[Item, Result]):
-    """A queue in front of ``run``, which is called from one thread only."""
+    """A line in front of ``run``, which is called from one thread only."""
 
-    def __init__(self, run: Run[Item, Result], *, budget_tokens: int, name: str) -> None:
+    def __init__(self, run: Run[Item, Result], choose: Choose, *, name: str) -> None:
         self._run = run
-        self._budget_tokens = budget_tokens
-        self._pending: list[Job[Item, Result]] = []
+        self._choose = choose
+        self._name = name
+        self.line: Line[Job[Item, Result]] = Line()
         self._active: list[Job[Item, Result]] = []
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(self.line.lock)
         self._closed = False
         self.failing = False
         """Whether the last run raised."""
@@ -104,21 +129,28 @@ class Batcher(Generic[Item, Result]):
     async def submit(self, item: Item, *, size: int, deadline: Deadline) -> Result:
         """The result of one item, ``size`` tokens long at most.
 
-        Raises ``AnnotationFailed``: ``past_deadline``, or ``engine`` when the item fails even when run alone.
+        Raises ``AnnotationFailed``: ``overloaded`` at the door, ``past_deadline``, or ``engine`` when the item fails
+        even when run alone.
         """
         job: Job[Item, Result] = Job(item, size, deadline)
         with self._changed:
             if not self.alive:
                 raise AnnotationFailed(FailureKind.ENGINE, "the engine is closed")
-            self._pending.append(job)
+            self.line.enter(job, size, deadline)
             self._changed.notify()
-        return await job.result()
+        try:
+            return await job.result()
+        finally:
+            # Whoever stops waiting leaves the line now, and the model at its next step.
+            with self._changed:
+                if job in self.line.queue:
+                    self.line.leave(job)
 
     async def close(self) -> None:
         """Fail what is waiting or running and end the thread; safe to call twice."""
         with self._changed:
             self._closed = True
-            for job in (*self._pending, *self._active):
+            for job in (*self.line.queue, *self._active):
                 job.fail(FailureKind.ENGINE, "the engine was closed")
             self._changed.notify()
         await asyncio.to_thread(self._thread.join)
@@ -126,35 +158,75 @@ class Batcher(Generic[Item, Result]):
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closed)
+                self._changed.wait_for(lambda: len(self.line.queue) or self._closed)
                 if self._closed:
                     return
             if jobs := self._take(1):
                 self._answer(jobs)
 
     def _take(self, at_least: int) -> list[Job[Item, Result]]:
-        """Move the jobs that fit in now from pending to active."""
-        if len(self._pending) < at_least:
-            return []
+        """Let the jobs that fit in now go from the line to the model."""
         with self._changed:
-            self._active = [job for job in self._active if not job.gone]
-            self._pending = [job for job in self._pending if not job.gone]
-            chosen = choose(self._pending, self._active, self._budget_tokens)
-            if len(chosen) < at_least:
+            self._see_off()
+            waiting = self._waiting()
+        if len(waiting) < at_least:
+            return []
+        # Choosing among thousands takes a while: those who come meanwhile are not to wait for the lock.
+        chosen = self._choose([job.size for job in waiting], [job.size for job in self._active])
+        with self._changed:
+            taken = [job for index in chosen if not (job := waiting[index]).gone and job in self.line.queue]
+            if len(taken) < at_least:
                 return []
-            taken = set(chosen)
-            self._pending = [job for job in self._pending if job not in taken]
-            self._active += chosen
-        return chosen
+            for job in taken:
+                self.line.take(job)
+        self._active += taken
+        return taken
+
+    def _waiting(self) -> list[Job[Item, Result]]:
+        """Those in line, the one whose turn it is first, the others by age as far as there is a choice."""
+        queue = self.line.queue
+        while queue:
+            turn = queue.peek()
+            if not turn.gone:
+                others = (job for job in queue if job is not turn)
+                return [turn, *islice(others, CHOICE - 1)]
+            self.line.leave(turn)
+        return []
+
+    def _see_off(self) -> None:
+        for job in self._active:
+            if job.gone:
+                self.line.leave(job, answered=job.answered)
+        self._active = [job for job in self._active if not job.gone]
 
     def _answer(self, jobs: list[Job[Item, Result]]) -> None:
-        self._attempt(jobs, self._take)
-        # After a failure one of several jobs is to blame: alone, the others succeed.
-        for job in [job for job in self._active if not job.gone]:
-            error = self._attempt([job], lambda at_least: [])
-            detail = f"the model failed: {type(error).__name__}: {error}"
-            job.fail(FailureKind.ENGINE, detail, blame=Blame.ALONE)
-        self._active = []
+        if self._attempt(jobs, self._take):
+            # Those that joined the run are among the suspects.
+            self._bisect([job for job in self._active if not job.gone])
+        for job in self._active:
+            job.fail(FailureKind.ENGINE, "the model gave no answer to this rollout")
+        with self._changed:
+            self._see_off()
+
+    def _bisect(self, suspects: list[Job[Item, Result]]) -> None:
+        """Answer all but those that fail even when run alone: of n with one bad among them, in some 2 log2(n) runs."""
+        if len(suspects) == 1:
+            if error := self._attempt(suspects, _nobody):
+                # What it says may quote what the model was given: where it was raised is enough.
+                where = traceback.format_tb(error.__traceback__)[-FRAMES:]
+                log.error("model_failed", model=self._name, error=type(error).__name__, where=where)
+                suspects[0].fail(
+                    FailureKind.ENGINE,
+                    "the model failed on this rollout, though it was run alone; the service's log says where",
+                    blame=Blame.ALONE,
+                )
+            return
+        middle = len(suspects) // 2
+        for half in (suspects[:middle], suspects[middle:]):
+            if (half := [job for job in half if not job.gone]) and (
+                len(half) == 1 or self._attempt(half, _nobody)
+            ):
+                self._bisect([job for job in half if not job.gone])
 
     def _attempt(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> Exception | None:
         error: Exception | None = None
@@ -164,3 +236,7 @@ class Batcher(Generic[Item, Result]):
             error = raised
         self.failing = error is not None
         return error
+
+
+def _nobody(at_least: int) -> list[Job[Item, Result]]:
+    return []

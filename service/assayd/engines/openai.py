@@ -12,16 +12,19 @@ import httpx
 import stamina
 
 from ..domain.failure import AnnotationFailed, FailureKind
-from ..domain.ports import Deadline, FinishReason, Generation, Sampling
+from ..domain.ports import Deadline, FinishReason, Generation, Queue, Sampling
 from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Message, Role
 from ..domain.sequence import Choice
 from ..settings import Determinism, EngineSettings
 from .lateness import refuse_late
+from .turnstile import Turnstile
 
 ATTEMPTS: Final = 6
 READY_TIMEOUT_S: Final = 2.0
-MAX_CONNECTIONS: Final = 256
+MAX_IN_FLIGHT: Final = 256
+CHARACTERS_PER_TOKEN: Final = 4
+"""As a rule of thumb: what a prompt costs is known here by its characters only."""
 TOP_LOGPROBS: Final = 20
 """The most that OpenAI and vLLM tell."""
 WORTH_RETRYING: Final = {408, 409, 429}
@@ -80,15 +83,23 @@ class _Retry:
 class Generator:
     """A model behind HTTP."""
 
-    def __init__(self, base_url: str, model: ModelRef, *, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        model: ModelRef,
+        *,
+        api_key: str | None = None,
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
         self.model = model
+        self._turnstile = Turnstile(max_in_flight)
         self._unknown: frozenset[str] = frozenset()
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
             # The deadline of each call is the only timeout.
             timeout=None,  # noqa: S113
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            limits=httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
             trust_env=False,
         )
 
@@ -107,7 +118,12 @@ class Generator:
             )
         key = None if settings.api_key is None else settings.api_key.get_secret_value()
         ref = ModelRef(settings.model, settings.revision or UNPINNED, "openai")
-        return cls(settings.base_url, ref, api_key=key)
+        return cls(settings.base_url, ref, api_key=key, max_in_flight=settings.max_in_flight or MAX_IN_FLIGHT)
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait to ask the server, and those who do."""
+        return self._turnstile.line
 
     async def ready(self) -> bool:
         """Whether the server answers at all; one that does not list its models is alive too."""
@@ -152,6 +168,10 @@ class Generator:
         return _choice(await self._asked({**body, **told}, deadline), words)
 
     async def _asked(self, body: dict[str, Any], deadline: Deadline) -> httpx.Response:
+        async with self._turnstile.turn(_estimated_tokens(body), deadline):
+            return await self._answered(body, deadline)
+
+    async def _answered(self, body: dict[str, Any], deadline: Deadline) -> httpx.Response:
         try:
             async with asyncio.timeout(deadline.remaining_s):
                 # The prompt stays out of stamina's arguments, because its hooks log them.
@@ -218,6 +238,11 @@ class Generator:
         return AnnotationFailed(
             FailureKind.ENGINE, f"{server}: {error}, after {ATTEMPTS} attempts. Is it running?"
         )
+
+
+def _estimated_tokens(body: dict[str, Any]) -> int:
+    characters = sum(len(message["content"]) for message in body["messages"])
+    return characters // CHARACTERS_PER_TOKEN + int(body["max_tokens"])
 
 
 def _format_of(sampling: Sampling) -> dict[str, Any] | None:

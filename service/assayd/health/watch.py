@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import structlog
 
-from ..domain.caller import Caller, calling
+from ..domain.caller import ITSELF, calling
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline, Engine, Tended
 from ..telemetry import Telemetry
@@ -29,7 +29,6 @@ RETRY_S: Final = 1.0
 UNASKABLE: Final = frozenset({FailureKind.TOO_LONG, FailureKind.UNALIGNED})
 """The model is too small for the question, or reads it otherwise: nothing can be compared."""
 BUSY: Final = frozenset({FailureKind.PAST_DEADLINE, FailureKind.OVERLOADED})
-_CALLER: Final = Caller("canary")
 
 log = structlog.get_logger()
 
@@ -121,7 +120,7 @@ class Watch:
 
     async def _ask(self, patient: _Patient) -> None:
         try:
-            with calling(_CALLER):
+            with calling(ITSELF):
                 complaint = await self._answered(patient)
         finally:
             patient.asking = None

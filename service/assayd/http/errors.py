@@ -17,6 +17,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 STATUS: Final[dict[FailureKind, int]] = {
     FailureKind.UNAUTHENTICATED: 401,
+    FailureKind.FORBIDDEN: 403,
     FailureKind.TOO_LONG: 413,
     FailureKind.INVALID: 422,
     FailureKind.OVER_QUOTA: 429,
@@ -29,12 +30,13 @@ STATUS: Final[dict[FailureKind, int]] = {
 TITLE: Final[dict[int, str]] = {
     400: "The request is not JSON",
     401: "Who is calling is not known",
+    403: "The tenant's terms do not allow this",
     404: "There is nothing here",
     405: "This route does not take that method",
     412: "The recipe has changed since it was pinned",
     413: "The request is too large",
     422: "The request does not say what to judge",
-    429: "The quota is spent",
+    429: "The tenant has spent what it may",
     500: "Assay has a defect",
     503: "Assay cannot judge this now",
     504: "There was not enough time",
@@ -64,6 +66,8 @@ def problem_response(
         errors=errors,
     )
     headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
+    if status == STATUS[FailureKind.UNAUTHENTICATED]:
+        headers["WWW-Authenticate"] = "Bearer"
     return Response(msgspec.json.encode(problem), status, headers, media_type=PROBLEM_JSON)
 
 

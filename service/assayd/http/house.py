@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
+from ..admission import Admission
 from ..annotators import rewriting
 from ..annotators.options import CriticOptions, Mode
 from ..annotators.probing import ProbeOptions
@@ -35,6 +36,11 @@ class House(Protocol):
     @property
     def telemetry(self) -> Telemetry:
         """Its metrics."""
+        ...
+
+    @property
+    def admission(self) -> Admission:
+        """Who may come in."""
         ...
 
     @property

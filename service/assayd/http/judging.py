@@ -10,12 +10,13 @@ from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
 from ..domain.failure import Failure, FailureKind, Rejected
-from ..domain.ports import Annotation, Annotator, Deadline
+from ..domain.ports import Annotation, Annotator
 from ..domain.provenance import ModelRef, Provenance
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
 from .body import while_connected
+from .entry import entry_of
 from .house import house_of
 from .pinning import check_pin
 from .schemas import JudgeRequest, WireRollout
@@ -56,8 +57,8 @@ async def judge(
     annotation, ``own_tokenizer`` what cuts texts that come without tokens, if not the service's own. Raises
     ``Rejected`` when the call as a whole is refused.
     """
-    house = house_of(request)
-    deadline = Deadline.after(body.timeout_s or house.settings.server.default_timeout_s)
+    house, entry = house_of(request), entry_of(request)
+    deadline = entry.deadline(body.timeout_s, default_s=house.settings.server.default_timeout_s)
     wire = body.tokenizer
     tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
     annotator = await annotator_for(tokenizer)
@@ -68,7 +69,8 @@ async def judge(
     )
     items = _items(body, outcomes, completions)
     results = await while_connected(
-        request, house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline)
+        request,
+        house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline, entry.visitor),
     )
     _refuse_outage(results)
     structlog.contextvars.bind_contextvars(
@@ -85,11 +87,11 @@ async def judge(
 
 
 def _refuse_outage(results: Sequence[object]) -> None:
-    """End a call of which nothing can be judged while an engine is down: it may come again as a whole."""
+    """End a call of which nothing can be judged while an engine is down or overloaded: it may come again as a whole."""
     failures = [result for result in results if isinstance(result, Failure)]
     waits_s = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
     if results and len(waits_s) == len(results):
-        raise Rejected(FailureKind.ENGINE, failures[0].detail, retry_after_s=max(waits_s))
+        raise Rejected(failures[0].kind, failures[0].detail, retry_after_s=max(waits_s))
 
 
 def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:

@@ -9,17 +9,25 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from ..domain.caller import Priority
 from .answers import RECIPE, Problem
+from .entry import PRIORITY, TIMEOUT_S
 from .errors import PROBLEM_JSON
 from .pinning import REWARD_MATCH
+from .schemas import MAX_TIMEOUT_S
 
 _REF: Final = "#/components/schemas/{}"
-_PIN: Final = {
-    "name": REWARD_MATCH,
-    "in": "header",
-    "description": "Judge by this recipe (its id, a list of ids, or `*`), or answer 412",
-    "schema": {"type": "string"},
-}
+_HEADERS: Final = [
+    {"name": PRIORITY, "in": "header", "schema": {"enum": list(Priority)}},
+    {"name": TIMEOUT_S, "in": "header", "schema": {"exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S}},
+    {
+        "name": REWARD_MATCH,
+        "in": "header",
+        "description": "Judge by this recipe (its id, a list of ids, or `*`), or answer 412",
+        "schema": {"type": "string"},
+    },
+]
+_KEY: Final = "key"
 _requests: Final[set[type[BaseModel]]] = set()
 _answers: Final[set[type[msgspec.Struct]]] = {Problem}
 
@@ -35,7 +43,7 @@ def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec
     return {
         "response_model": None,
         "openapi_extra": {
-            "parameters": [_PIN],
+            "parameters": _HEADERS,
             "requestBody": {"required": True, "content": {"application/json": _schema(bodies)}},
         },
         "responses": {
@@ -44,7 +52,7 @@ def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec
                 "headers": {RECIPE: {"description": "The id of the recipe", "schema": {"type": "string"}}},
                 "content": {"application/json": _schema(answers)},
             },
-            **dict.fromkeys((400, 412, 413, 422, 503, 504), problem),
+            **dict.fromkeys((400, 401, 403, 412, 413, 422, 429, 503, 504), problem),
         },
     }
 
@@ -57,7 +65,10 @@ def install(app: FastAPI) -> None:
             document = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            document.setdefault("components", {})["schemas"] = _components()
+            components = document.setdefault("components", {})
+            components["schemas"] = _components()
+            components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{_KEY: []}, {}]  # nobody shows a key where there is no tenants file
             app.openapi_schema = document
         return app.openapi_schema
 

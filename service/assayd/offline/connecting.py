@@ -9,7 +9,9 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from ..app import create_app
-from ..settings import Settings
+from ..domain.caller import Priority
+from ..http.entry import PRIORITY
+from ..settings import Settings, TenantsSettings
 from .stopping import Stopped
 
 KEY_VARIABLE: Final = "ASSAY_API_KEY"
@@ -31,14 +33,15 @@ async def connect(url: str | None, settings: Settings) -> AsyncIterator[httpx.As
     if not url.startswith(_SCHEMES):
         raise Stopped(f"--url {url}: write http://HOST:PORT")
     key = os.environ.get(KEY_VARIABLE)
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    # Whoever trains meanwhile goes first.
+    headers = {PRIORITY: Priority.BATCH, **({} if key is None else {"Authorization": f"Bearer {key}"})}
     async with httpx.AsyncClient(base_url=url, headers=headers) as client:
         yield client
 
 
 @asynccontextmanager
 async def _in_process(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(_without_much_cache(settings))
+    app = create_app(_for_one_run(settings))
     async with AsyncExitStack() as stack:
         try:
             state = await stack.enter_async_context(app.router.lifespan_context(app))
@@ -53,8 +56,9 @@ async def _in_process(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
-def _without_much_cache(settings: Settings) -> Settings:
-    """The journal remembers every row: a cache in this process would only grow."""
+def _for_one_run(settings: Settings) -> Settings:
+    """Without tenants, for nobody else can call, and without much cache: the journal remembers every row."""
+    settings = settings.model_copy(update={"tenants": TenantsSettings()})
     cache = settings.cache
     if cache.url != _IN_MEMORY or cache.max_mb <= _CACHE_MB:
         return settings

@@ -16,10 +16,9 @@ from transformers import PreTrainedModel
 from ...domain.failure import Blame, FailureKind
 from ...domain.ports import Deadline
 from ..batcher import NOT_FINITE, Batcher, Job, Joiners
+from ..line import Line
 from .shapes import Shapes
 
-BUDGET_TOKENS: Final = 32_768
-"""Padded tokens taken from the queue at once, to be sorted by length."""
 PROBE_TOKENS: Final = 8
 ROUNDING: Final = 8
 """Roundings by which two computations of one number may differ."""
@@ -70,7 +69,12 @@ class Reader(Generic[Item, Result]):
         self._read = read
         self._size = size
         self._shapes = shapes
-        self._batcher: Batcher[Item, Result] = Batcher(self._run, budget_tokens=BUDGET_TOKENS, name=name)
+        self._batcher: Batcher[Item, Result] = Batcher(self._run, self._choose, name=name)
+
+    @property
+    def line(self) -> Line[Job[Item, Result]]:
+        """Those who wait, and those who are being read."""
+        return self._batcher.line
 
     async def submit(self, item: Item, *, deadline: Deadline) -> Result:
         """The result of one item, read in company with whatever else is waiting."""
@@ -90,14 +94,12 @@ class Reader(Generic[Item, Result]):
         """Fail what is under way and end the thread; safe to call twice."""
         await self._batcher.close()
 
-    def _run(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> None:
-        sizes = [self._size(job.item) for job in jobs]
-        for group in self._shapes.passes(sizes):
-            waiting = [jobs[index] for index in group if not jobs[index].gone]
-            if waiting:
-                self._answer(waiting)
+    def _choose(self, waiting: Sequence[int], inside: Sequence[int]) -> list[int]:
+        """The one pass that the first is in: whoever comes meanwhile waits for no other."""
+        return self._shapes.pass_of_first(waiting)
 
-    def _answer(self, jobs: list[Job[Item, Result]]) -> None:
+    def _run(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> None:
+        self.line.count_batch([job.size for job in jobs])
         with torch.inference_mode():
             results = self._read([job.item for job in jobs])
         for job, result in zip(jobs, results, strict=True):

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from ...domain.ports import Deadline, Generation, Sampling
+from ...domain.ports import Deadline, Generation, Queue, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
 from ...domain.sequence import Choice
 from ...settings import Determinism, EngineSettings
-from ..batcher import Batcher
+from ..batcher import Batcher, nearest
 from ..lateness import refuse_late
 from ..model_files import read_card
 from ..openings import Openings
@@ -38,9 +38,7 @@ class Generator:
         # A token written beside others is rounded by how many they are and how long: held rows are written alone.
         shared = self.decoder.can_share and loaded.determinism is Determinism.NONE
         budget_tokens = BUDGET_TOKENS if shared else 1
-        self._batcher = Batcher(
-            self.decoder.run, budget_tokens=budget_tokens, name=f"model {loaded.ref.name}"
-        )
+        self._batcher = Batcher(self.decoder.run, nearest(budget_tokens), name=f"model {loaded.ref.name}")
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
@@ -48,6 +46,11 @@ class Generator:
         loaded = await asyncio.to_thread(load, settings)
         card = await asyncio.to_thread(read_card, loaded.ref.name, settings.revision)
         return cls(loaded, max_model_len=settings.max_model_len, card=card)
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it, and those it writes for."""
+        return self._batcher.line
 
     async def ready(self) -> bool:
         """Whether the thread that owns the model lives."""

@@ -20,3 +20,9 @@ def groups_by_length(lengths: Sequence[int], *, padding: int, size: int | None =
         group.append(index)
         longest = length
     return groups
+
+
+def group_of_first(lengths: Sequence[int], *, padding: int, size: int) -> list[int]:
+    """The group that the first of ``lengths`` is in, it being first."""
+    groups = groups_by_length(lengths, padding=padding, size=size)
+    return sorted(next(group for group in groups if 0 in group))

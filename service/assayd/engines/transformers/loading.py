@@ -18,6 +18,10 @@ from ..rendering import Renderer
 from .shapes import Shapes
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PASS_TOKENS: Final = 4096
+"""Padded tokens of one forward pass: what bounds its memory, and how long others wait for it."""
+CPU_PASS_TOKENS: Final = 1024
+"""A CPU is busy with so many already; more at once are read no faster, and leave its caches."""
 
 Build: TypeAlias = Callable[[str, str | None, torch.dtype], PreTrainedModel]
 """Makes the model of a name, a revision and a dtype."""
@@ -38,7 +42,8 @@ class Loaded:
     @property
     def shapes(self) -> Shapes:
         """In which shapes it reads."""
-        return Shapes(self.determinism, self.context(None))
+        pass_tokens = CPU_PASS_TOKENS if self.model.device.type == "cpu" else PASS_TOKENS
+        return Shapes(self.determinism, pass_tokens, self.context(None))
 
     @property
     def vocabulary(self) -> int:

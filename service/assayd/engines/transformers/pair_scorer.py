@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Deadline, Intake, Window
+from ...domain.ports import Deadline, Intake, Queue, Window
 from ...domain.provenance import ModelRef, Usage
 from ...domain.rollout import Message
 from ...domain.sequence import PairScore
@@ -59,6 +59,11 @@ class PairScorer:
     async def open(cls, settings: RewardSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
         return await asyncio.to_thread(lambda: cls(*_loaded(settings), max_model_len=settings.max_model_len))
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the thread that owns the model lives."""

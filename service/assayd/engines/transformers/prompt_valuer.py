@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TypeAlias, cast
 import torch
 from transformers import PreTrainedModel
 
-from ...domain.ports import Deadline, Window
+from ...domain.ports import Deadline, Queue, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.sequence import PromptValue
@@ -55,6 +55,11 @@ class PromptValuer:
     async def open(cls, settings: ValueSettings) -> Self:
         """Load policy and head in a thread. Raises ``ValueError`` with what to do when they cannot be had."""
         return await asyncio.to_thread(lambda: cls(*_parts(settings), max_model_len=settings.max_model_len))
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the thread that owns the model lives."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Attention, Deadline, SegmentScores, Window
+from ...domain.ports import Attention, Deadline, Queue, SegmentScores, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
@@ -57,6 +57,11 @@ class SegmentScorer:
         return await asyncio.to_thread(
             lambda: cls(load_segment_model(settings), max_model_len=settings.max_model_len)
         )
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the thread that owns the model lives."""

@@ -6,17 +6,16 @@ has the same numbers to the last bit whoever else is asking; rows in a few fixed
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeVar
 
 from ...settings import Determinism
-from .grouping import groups_by_length
+from .grouping import group_of_first
 
-PASS_TOKENS: Final = 4096
-"""Padded tokens in one forward pass: what bounds its memory."""
 PASS_COSTS_TOKENS: Final = 64
 """A forward pass costs about as much as so many tokens: padding beyond that is dearer than a second pass."""
 BUCKET_ROWS: Final = 8
-"""Rows of every pass over one bucket, as far as ``PASS_TOKENS`` goes."""
+"""Rows of every pass over one bucket, as far as its tokens go."""
 SHORTEST_BUCKET: Final = 16
 
 Value = TypeVar("Value")
@@ -24,20 +23,26 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """The shapes of one model by its level; ``context`` is the most tokens that it reads at once, None: no bound."""
+    """The shapes of one model by its level.
 
-    level: Determinism = Determinism.NONE
+    ``pass_tokens`` are the padded tokens of one pass, ``context`` the most tokens of one row (None: nothing bounds it).
+    """
+
+    level: Determinism
+    pass_tokens: int
     context: int | None = None
 
-    def passes(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Which rows are read together: indices of ``lengths``, pass by pass."""
+    def pass_of_first(self, lengths: Sequence[int]) -> list[int]:
+        """Which rows are read in one pass with the first of them: indices of ``lengths``, 0 among them."""
         match self.level:
             case Determinism.STRICT:
-                return [[index] for index in range(len(lengths))]
+                return [0]
             case Determinism.BUCKETED:
-                return self._in_buckets(lengths)
+                columns = self._bucket(lengths[0])
+                like = (index for index, length in enumerate(lengths) if self._bucket(length) == columns)
+                return list(islice(like, self._rows_of(columns)))
             case Determinism.NONE:
-                return groups_by_length(lengths, padding=PASS_COSTS_TOKENS, size=PASS_TOKENS)
+                return group_of_first(lengths, padding=PASS_COSTS_TOKENS, size=self.pass_tokens)
 
     def together(self, rows: int) -> list[list[int]]:
         """Which rows of one pass may share what is computed on its hidden states; else each has it for itself."""
@@ -50,23 +55,13 @@ class Shapes:
         if self.level is not Determinism.BUCKETED:
             return len(lengths), max(lengths)
         columns = self._bucket(max(lengths))
-        return max(len(lengths), _rows_of(columns)), columns
+        return max(len(lengths), self._rows_of(columns)), columns
 
     def padded(self, rows: Sequence[Sequence[Value]], fill: Value) -> list[list[Value]]:
         """The rows on the left of that shape, the first of them again in rows that nobody asked for."""
         count, columns = self.shape([len(row) for row in rows])
         full = [[*row, *(fill,) * (columns - len(row))] for row in rows]
         return full + full[:1] * (count - len(rows))
-
-    def _in_buckets(self, lengths: Sequence[int]) -> list[list[int]]:
-        buckets: dict[int, list[int]] = {}
-        for index, length in enumerate(lengths):
-            buckets.setdefault(self._bucket(length), []).append(index)
-        return [
-            indices[start : start + _rows_of(columns)]
-            for columns, indices in sorted(buckets.items())
-            for start in range(0, len(indices), _rows_of(columns))
-        ]
 
     def _bucket(self, length: int) -> int:
         """The least of 16, 24, 32, 48, 64, 96, ... that holds a row, but no more than the model holds."""
@@ -76,6 +71,5 @@ class Shapes:
         columns = power * 3 // 4 if power > SHORTEST_BUCKET and length <= power * 3 // 4 else power
         return columns if self.context is None else max(length, min(columns, self.context))
 
-
-def _rows_of(columns: int) -> int:
-    return max(1, min(BUCKET_ROWS, PASS_TOKENS // columns))
+    def _rows_of(self, columns: int) -> int:
+        return max(1, min(BUCKET_ROWS, self.pass_tokens // columns))

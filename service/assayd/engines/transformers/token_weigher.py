@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ...domain.ports import Deadline, TokenStats, Window
+from ...domain.ports import Deadline, Queue, TokenStats, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...settings import EngineSettings
@@ -60,6 +60,11 @@ class TokenWeigher:
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
         return await asyncio.to_thread(lambda: cls(load(settings), max_model_len=settings.max_model_len))
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for it."""
+        return self._reader.line
 
     async def ready(self) -> bool:
         """Whether the thread that owns the model lives."""

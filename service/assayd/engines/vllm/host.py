@@ -23,10 +23,11 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from ...domain.failure import AnnotationFailed, Blame, FailureKind
-from ...domain.ports import Deadline, Outage
+from ...domain.ports import Deadline, Outage, Queue
 from ..lateness import refuse_late
 from ..shares import Claim, Shares
 from ..supervision import Backoff
+from ..turnstile import Turnstile
 from .arguments import claim_of
 from .metrics import private_metrics
 
@@ -52,7 +53,7 @@ _shares = Shares()
 class Host:
     """An engine by its arguments. ``canary`` is asked of it before it counts as started."""
 
-    def __init__(self, args: AsyncEngineArgs, canary: Asked) -> None:
+    def __init__(self, args: AsyncEngineArgs, canary: Asked, max_in_flight: int | None = None) -> None:
         self.name = str(args.served_model_name or args.model)
         self.restarts = 0
         self.outage: Outage | None = None
@@ -60,6 +61,8 @@ class Host:
         self._args = args
         self._claim: Claim | None = claim_of(args)
         self._canary = canary
+        self._max_in_flight = max_in_flight
+        self._turnstile = Turnstile(max_in_flight or 1)
         self._engine: AsyncLLM | None = None
         self._backoff = Backoff()
         self._start_s = FIRST_START_S
@@ -70,9 +73,9 @@ class Host:
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, args: AsyncEngineArgs, canary: Asked) -> Self:
+    async def open(cls, args: AsyncEngineArgs, canary: Asked, max_in_flight: int | None = None) -> Self:
         """Start the engine. Raises ``ValueError`` with what to do when it does not start."""
-        host = cls(args, canary)
+        host = cls(args, canary, max_in_flight)
         if host._claim is not None:
             _shares.add(host._claim)
         try:
@@ -92,19 +95,37 @@ class Host:
         assert self._engine is not None  # noqa: S101 - open() returns started hosts only
         return self._engine.model_config
 
+    @property
+    def line(self) -> Queue:
+        """Those who wait to ask the engine, and those who do."""
+        return self._turnstile.line
+
     async def ask(
         self, ids: list[int], params: Asked, *, deadline: Deadline, adapter: LoRARequest | None = None
     ) -> Told:
         """What the engine says of a prompt; who stops waiting, or comes to the deadline, calls it off.
 
-        Raises ``AnnotationFailed``: ``past_deadline``, or ``engine`` where the engine is down or refuses.
+        Raises ``AnnotationFailed``: ``overloaded`` at the door, ``past_deadline``, or ``engine`` where the engine is
+        down or refuses.
         """
         refuse_late(deadline)
-        if self.outage is not None or self._engine is None:
-            raise self._down()
+        self._refuse_while_down()
+        written = (params.max_tokens or 0) if isinstance(params, SamplingParams) else 0
+        async with self._turnstile.turn(len(ids) + written, deadline):
+            # It may have died, or gone to sleep, while this one waited.
+            return await self._told(self._refuse_while_down(), ids, params, deadline, adapter)
+
+    async def _told(
+        self,
+        engine: AsyncLLM,
+        ids: list[int],
+        params: Asked,
+        deadline: Deadline,
+        adapter: LoRARequest | None,
+    ) -> Told:
         try:
             async with asyncio.timeout(deadline.remaining_s):
-                return await _last(_stream(self._engine, ids, params, adapter))
+                return await _last(_stream(engine, ids, params, adapter))
         except TimeoutError:
             raise AnnotationFailed(
                 FailureKind.PAST_DEADLINE, f"{self.name} had not answered when the deadline passed"
@@ -114,6 +135,11 @@ class Host:
             raise self._down(Blame.PRESENT) from None
         except (EngineGenerateError, VLLMError, ValueError) as error:
             raise AnnotationFailed(FailureKind.ENGINE, f"{self.name} refused: {_said(error)}") from error
+
+    def _refuse_while_down(self) -> AsyncLLM:
+        if self.outage is not None or self._engine is None:
+            raise self._down()
+        return self._engine
 
     async def sleep(self, level: int) -> None:
         """Let go of the device's memory once what is under way has been answered; level 2 drops the weights too."""
@@ -163,6 +189,7 @@ class Host:
         loop = asyncio.get_running_loop()
         engine, self.registry = await loop.run_in_executor(_starter, _built, self._args)
         self._engine = engine
+        self._turnstile.max_inside = self._max_in_flight or engine.vllm_config.scheduler_config.max_num_seqs
         await _last(_stream(engine, [0], self._canary, None))
         self._start_s = time.monotonic() - began
         self._backoff.started()

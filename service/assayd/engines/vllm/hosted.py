@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from ...domain.ports import Outage
+from ...domain.ports import Outage, Queue
 from .host import Host
 
 
@@ -17,6 +17,11 @@ class Hosted:
     def outage(self) -> Outage | None:
         """Why it cannot answer now, if it cannot."""
         return self._host.outage
+
+    @property
+    def line(self) -> Queue:
+        """Those who wait for the engine."""
+        return self._host.line
 
     @property
     def restarts(self) -> int:

@@ -63,7 +63,8 @@ class LanguageModel(Hosted):
     async def open(cls, settings: EngineSettings) -> Self:
         """Start the engine. Raises ``ValueError`` with what to do when it does not start."""
         own = await asyncio.to_thread(pinned, settings)
-        host = await Host.open(engine_args(settings, runner="generate", enable_prefix_caching=True), CANARY)
+        args = engine_args(settings, runner="generate", enable_prefix_caching=True)
+        host = await Host.open(args, CANARY, settings.max_in_flight)
         try:
             text = await asyncio.to_thread(TextSide.of, settings, own, host.config)
             card = await asyncio.to_thread(read_card, str(settings.model), text.model.revision)

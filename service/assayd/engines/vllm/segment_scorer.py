@@ -58,7 +58,7 @@ class SegmentScorer(Hosted):
                 served_model_name=settings.model,
                 enable_prefix_caching=False,
             )
-            host = await Host.open(args, RAW)
+            host = await Host.open(args, RAW, settings.max_in_flight)
             text = await asyncio.to_thread(TextSide.of, settings, own, host.config)
         except BaseException:
             staged.cleanup()
