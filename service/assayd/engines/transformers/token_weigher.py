@@ -134,7 +134,8 @@ class TokenWeigher:
     def _prove_head(self, name: str, model: PreTrainedModel) -> None:
         """See that hidden states and head give the very logits that the model itself gives."""
         ids = probe_ids(model)
-        own_tv = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
+        ids_bt = torch.tensor(self._shapes.padded([ids], 0), device=model.device)
+        own_tv = model(input_ids=ids_bt).logits[0, : len(ids)].float()
         if not torch.allclose(
             self._head(self.backbone([ids])[0, : len(ids)]),
             own_tv,
