@@ -110,6 +110,19 @@ class AnnotationFailed(AssayError):
         self.rewards = rewards
         self.retry_after_s = retry_after_s
 
+    def restated(
+        self, *, detail: str | None = None, rewards: tuple[float, ...] | None = None
+    ) -> "AnnotationFailed":
+        """The same failure in other words, or with rewards that were asked for on failure."""
+        return AnnotationFailed(
+            self.kind,
+            self.detail if detail is None else detail,
+            critique=self.critique,
+            rewards=self.rewards if rewards is None else rewards,
+            retry_after_s=self.retry_after_s,
+            blame=self.blame,
+        )
+
     @property
     def failure(self) -> Failure:
         """The same fact as data."""

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from cachetools import TTLCache
 
-from ..domain.failure import AnnotationFailed, Blame, FailureKind
+from ..domain.failure import AnnotationFailed, Blame
 from ..telemetry import QuarantineEvent, Telemetry
 
 REMEMBERED: Final = 100_000
@@ -31,7 +31,7 @@ class Quarantine:
     def __init__(self, kept_s: float, telemetry: Telemetry) -> None:
         self._kept_s = kept_s
         self._telemetry = telemetry
-        self._kept: TTLCache[str, str] = TTLCache(REMEMBERED, kept_s)
+        self._kept: TTLCache[str, AnnotationFailed] = TTLCache(REMEMBERED, kept_s)
         self._deaths: TTLCache[str, int] = TTLCache(REMEMBERED, kept_s)
         self._alone = asyncio.Lock()
 
@@ -52,10 +52,10 @@ class Quarantine:
         self._deaths.pop(key, None)
 
     def _refuse(self, key: str) -> None:
-        why = self._kept.get(key)
-        if why is not None:
+        failure = self._kept.get(key)
+        if failure is not None:
             self._telemetry.quarantine.labels(QuarantineEvent.REFUSED).inc()
-            raise AnnotationFailed(FailureKind.ENGINE, why)
+            raise AnnotationFailed(failure.kind, failure.detail, rewards=failure.rewards)
 
     def _company(self, key: str) -> AbstractAsyncContextManager[object]:
         return self._alone if self._deaths.get(key, 0) >= DEATHS_IN_COMPANY else nullcontext()
@@ -65,12 +65,15 @@ class Quarantine:
             deaths = self._deaths.get(key, 0)
             self._deaths[key] = deaths + 1
             if deaths >= DEATHS_IN_COMPANY:
-                self._keep(key, "its engine died whenever it was inside, at last without another suspect")
+                self._keep(
+                    key, error, "its engine died whenever it was inside, at last without another suspect"
+                )
         elif error.blame is Blame.ALONE:
-            self._keep(key, error.detail)
+            self._keep(key, error, error.detail)
 
-    def _keep(self, key: str, why: str) -> None:
+    def _keep(self, key: str, error: AnnotationFailed, why: str) -> None:
         until = datetime.now(UTC) + timedelta(seconds=self._kept_s)
-        self._kept[key] = f"{why}; in quarantine until {until:%Y-%m-%dT%H:%M:%SZ}, not asked again before"
+        told = f"{why}; in quarantine until {until:%Y-%m-%dT%H:%M:%SZ}, not asked again before"
+        self._kept[key] = error.restated(detail=told)
         self._telemetry.quarantine.labels(QuarantineEvent.KEPT).inc()
         log.warning("rollout_quarantined", key=key, kept_s=self._kept_s)
