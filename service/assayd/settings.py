@@ -93,7 +93,7 @@ class EngineSettings(Section):
     device: str = "auto"
     max_model_len: int | None = Field(None, ge=1)
     determinism: Determinism = Determinism.NONE
-    """`strict`: the same numbers to the last bit, alone or in company; `bucketed` nearly always, at a lower price."""
+    """`strict`: the same numbers to the last bit, alone or in company; `bucketed`: nearly always, in few shapes."""
     max_in_flight: int | None = Field(None, ge=1)
     """Requests inside an engine that batches by itself; more wait outside, where each tenant has its turn.
 
