@@ -1,5 +1,6 @@
 """The ASGI application: routes over a running service."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
@@ -14,6 +15,7 @@ from .http import compat, errors, openapi, ops, routes
 from .http.gate import Gate
 from .http.house import House
 from .http.middleware import Observed
+from .http.receiving import Arriving
 from .runtime import open_runtime
 from .settings import Settings
 from .telemetry import Telemetry
@@ -23,6 +25,7 @@ class State(TypedDict):
     """What lives as long as the application and every request can reach."""
 
     house: House
+    arriving: Arriving
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -36,7 +39,14 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with open_runtime(settings, telemetry) as runtime, runtime.watch:
-            yield {"house": runtime}
+            # Models and libraries are some million objects that stay: to look at them all again for garbage, now and
+            # then, would stop every call for a second.
+            gc.collect()
+            gc.freeze()
+            try:
+                yield {"house": runtime, "arriving": Arriving(max_mb=settings.server.max_arriving_mb)}
+            finally:
+                gc.unfreeze()
 
     app = FastAPI(
         title="Assay",

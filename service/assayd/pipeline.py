@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -9,19 +10,27 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import structlog
 
-from .admission import Admission, Visitor
-from .domain.caller import calling
-from .domain.failure import AnnotationFailed, Failure, FailureKind
-from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
-from .domain.provenance import Provenance, Usage
+from .admission import Admission, Tenant, Visitor
+from .claiming import once
+from .domain.caller import calling, current_caller
+from .domain.failure import AnnotationFailed, Failure, FailureKind, Rejected
+from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Queue, Store
+from .domain.provenance import Provenance, Recipe, Usage
 from .domain.rollout import Rollout
-from .engines.line import refuse_hopeless
+from .drift import Drift
+from .engines.line import lines_of, refuse_hopeless, set_out
+from .engines.preparing import hands
 from .flights import Flights
 from .health.quarantine import Quarantine
-from .telemetry import CacheFault, CacheOperation, Telemetry
+from .telemetry import CacheFault, CacheOperation, Subject, Telemetry
+from .tracing import span
 
 A = TypeVar("A", bound=Annotation)
 
+BEGUN_AT_ONCE: Final = 32
+SLACK_BEFOREHAND: Final = 1.4
+"""More than at the engines' doors: who is let in here is not to be refused there, after all that is done between."""
+_OK: Final = "ok"
 _COSTLY: Final = frozenset(
     {
         FailureKind.PAST_DEADLINE,
@@ -47,19 +56,39 @@ class Judged(Generic[A]):
 class _Outcome(Generic[A]):
     annotation: A
     usage: Usage
+    cached: bool = False
 
 
 class Pipeline:
     """The road from rollouts to results, the same for every annotator."""
 
     def __init__(
-        self, store: Store, admission: Admission, quarantine: Quarantine, telemetry: Telemetry
+        self,
+        store: Store,
+        admission: Admission,
+        quarantine: Quarantine,
+        drift: Drift,
+        telemetry: Telemetry,
     ) -> None:
         self._store = store
         self._admission = admission
         self._quarantine = quarantine
+        self._drift = drift
         self._telemetry = telemetry
         self._flights: Flights[_Outcome[Annotation]] = Flights()
+
+    def refuse_hopeless(
+        self, annotator: Annotator[A], tokens: int, deadline: Deadline, *, weighed: bool
+    ) -> None:
+        """Look ahead before a call is prepared whose shortest rollout has so many tokens, ``weighed`` by the trainer.
+
+        Raises ``Rejected`` (``overloaded``) where the lines that it would go through are too long by now.
+        """
+        try:
+            road = (hands().line, *_lines(annotator, weighed=weighed))
+            refuse_hopeless(road, tokens, deadline, slack=SLACK_BEFOREHAND)
+        except AnnotationFailed as error:
+            raise Rejected(error.kind, error.detail, retry_after_s=error.retry_after_s) from error
 
     async def run(
         self,
@@ -78,12 +107,17 @@ class Pipeline:
         async with self._admission.admit(visitor, annotator.recipe, items) as permit:
             with calling(visitor.caller):
                 async with asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(self._judge(annotator, kind, item, deadline)) for item in items
-                    ]
+                    tasks = []
+                    for start in range(0, len(items), BEGUN_AT_ONCE):
+                        tasks += [
+                            group.create_task(self._judge(annotator, kind, item, deadline))
+                            for item in items[start : start + BEGUN_AT_ONCE]
+                        ]
+                        # Thousands that begin in one breath are all that the event loop would do for a second.
+                        await asyncio.sleep(0)
             results = [task.result() for task in tasks]
             await self._admission.give_back(permit, [not _cost_something(result) for result in results])
-        self._count(annotator, results)
+        self._count(visitor.tenant, annotator.recipe, items, results)
         return results
 
     async def _judge(
@@ -114,32 +148,32 @@ class Pipeline:
         recipe = annotator.recipe
         key = recipe.key(rollout)
 
-        def judged(outcome: _Outcome[A], *, cached: bool) -> Judged[A]:
+        def judged(outcome: _Outcome[A]) -> Judged[A]:
             elapsed_s = time.monotonic() - started
-            return Judged(outcome.annotation, Provenance(key, cached, outcome.usage, elapsed_s))
+            return Judged(outcome.annotation, Provenance(key, outcome.cached, outcome.usage, elapsed_s))
 
         if not recipe.cacheable:
-            return judged(await self._annotate(key, annotator, rollout, deadline), cached=False)
+            return judged(await self._annotate(key, annotator, rollout, deadline))
         remembered = await self._recall(key, kind)
         if remembered is not None:
-            self._telemetry.cache_lookups.labels("hit").inc()
-            return judged(_Outcome(remembered, Usage()), cached=True)
-        outcome = await self._share(key, annotator, rollout, deadline)
-        return judged(outcome, cached=False)
+            self._look_up("hit")
+            return judged(remembered)
+        return judged(await self._share(key, annotator, kind, rollout, deadline))
 
-    async def _recall(self, key: str, kind: type[A]) -> A | None:
-        encoded = await self._store.get(key)
+    async def _recall(self, key: str, kind: type[A]) -> _Outcome[A] | None:
+        with span("cache"):
+            encoded = await self._store.get(key)
         if encoded is None:
             return None
         try:
-            return msgspec.msgpack.decode(encoded, type=kind)
+            return _Outcome(msgspec.msgpack.decode(encoded, type=kind), Usage(), cached=True)
         except (ValueError, RecursionError):
             # Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end.
             self._telemetry.count_cache_error(CacheOperation.GET, CacheFault.RUBBISH)
             return None
 
     async def _share(
-        self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
+        self, key: str, annotator: Annotator[A], kind: type[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async def annotate_and_remember() -> _Outcome[Annotation]:
             outcome = await self._annotate(key, annotator, rollout, deadline)
@@ -147,11 +181,23 @@ class Pipeline:
                 await self._store.put(key, msgspec.msgpack.encode(outcome.annotation))
             return _Outcome(outcome.annotation, outcome.usage)
 
+        async def once_among_services() -> _Outcome[Annotation]:
+            if self._store.claims is None:
+                return await annotate_and_remember()
+            return await once(
+                self._store.claims,
+                key,
+                deadline,
+                recall=lambda: self._recall(key, kind),
+                work=annotate_and_remember,
+                count=lambda outcome: self._telemetry.claims.labels(outcome).inc(),
+            )
+
         while True:
             joined = key in self._flights
-            self._telemetry.cache_lookups.labels("shared" if joined else "miss").inc()
+            self._look_up("shared" if joined else "miss")
             try:
-                shared = await self._flights.join(key, annotate_and_remember)
+                shared = await self._flights.join(key, once_among_services)
             except AnnotationFailed as error:
                 # The flight kept the deadline of whoever began it; ours may be later.
                 if joined and error.kind is FailureKind.PAST_DEADLINE and not deadline.passed:
@@ -163,20 +209,43 @@ class Pipeline:
         self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async with self._quarantine.watching(key):
-            if isinstance(annotator, AsksInTurn):
-                refuse_hopeless(annotator.engines_for(rollout), deadline)
-            annotation, usage = await annotator.annotate(rollout, deadline=deadline)
-        self._telemetry.engine_tokens.labels("prompt").inc(usage.prompt_tokens)
-        self._telemetry.engine_tokens.labels("completion").inc(usage.completion_tokens)
+            set_out(_lines(annotator, weighed=rollout.entropies is not None), deadline)
+            with span("annotate"):
+                annotation, usage = await annotator.annotate(rollout, deadline=deadline)
+        tenant = current_caller().tenant
+        self._telemetry.engine_tokens.labels(tenant, "prompt").inc(usage.prompt_tokens)
+        self._telemetry.engine_tokens.labels(tenant, "completion").inc(usage.completion_tokens)
         return _Outcome(annotation, usage)
 
-    def _count(self, annotator: Annotator[A], results: Sequence[Judged[A] | Failure]) -> None:
-        recipe = annotator.recipe
-        for result in results:
-            outcome = result.kind if isinstance(result, Failure) else "ok"
-            self._telemetry.rollouts.labels(recipe.method, recipe.task or "", outcome).inc()
+    def _look_up(self, result: str) -> None:
+        self._telemetry.cache_lookups.labels(current_caller().tenant, result).inc()
+
+    def _count(
+        self,
+        tenant: Tenant,
+        recipe: Recipe,
+        items: Sequence[Rollout | Failure],
+        results: Sequence[Judged[A] | Failure],
+    ) -> None:
+        subject = Subject(tenant.name, recipe.method, recipe.task or "")
+        outcomes = Counter(result.kind if isinstance(result, Failure) else _OK for result in results)
+        for outcome, rollouts in outcomes.items():
+            self._telemetry.rollouts.labels(*subject, outcome).inc(rollouts)
+        judged = (
+            (item, result.annotation)
+            for item, result in zip(items, results, strict=True)
+            if isinstance(item, Rollout) and isinstance(result, Judged)
+        )
+        self._drift.observe(subject, judged)
+
+
+def _lines(annotator: Annotator[A], *, weighed: bool) -> tuple[Queue, ...]:
+    """Through which a rollout goes, none where that depends on it."""
+    return lines_of(annotator.engines_for(weighed=weighed)) if isinstance(annotator, AsksInTurn) else ()
 
 
 def _cost_something(result: Judged[A] | Failure) -> bool:
     """Whether the tokens reserved for it are spent."""
-    return result.kind in _COSTLY if isinstance(result, Failure) else not result.provenance.cached
+    if isinstance(result, Failure):
+        return result.kind in _COSTLY and result.retry_after_s is None
+    return not result.provenance.cached

@@ -24,7 +24,10 @@ from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .domain.text import Alignment
+from .doorkeeper import Doorkeeper
+from .drift import Drift
 from .engines import POCKET_CRITIC
+from .engines.permitted import Permitted
 from .engines.tokenizers import Aligner, RawCompletion
 from .health.canaries import Canaries
 from .health.quarantine import Quarantine
@@ -38,6 +41,7 @@ from .sequence_models import SequenceModels, open_sequence_models
 from .settings import CacheSettings, EngineName, Settings
 from .stores import STORES
 from .telemetry import Telemetry
+from .tracing import traced
 
 _CACHE: Final = "cache"
 
@@ -63,16 +67,19 @@ class Runtime:
         self.settings = settings
         self.telemetry = telemetry
         self.admission = admission
+        self.doorkeeper = Doorkeeper()
         quarantine = Quarantine(settings.health.quarantine_s, telemetry)
-        self.pipeline = Pipeline(store, admission, quarantine, telemetry)
+        self.pipeline = Pipeline(store, admission, quarantine, Drift(settings.drift, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences
         self._rewriting = rewriting_models
         self._store = store
         self._aligner = aligner
+        self._permitted = Permitted(settings.tokenizers)
         self._prompts = prompts
         self.watch = Watch(self.engines, canaries, interval_s=settings.health.interval_s, telemetry=telemetry)
+        self._draining = False
 
     async def critic(
         self, task: str, mode: Mode, options: CriticOptions, tokenizer: ModelRef | None
@@ -131,7 +138,8 @@ class Runtime:
         return self._rewriting.rewriter(method, mode, options, cut_by, critic)
 
     async def tokenizer(self, name: str, revision: str | None) -> ModelRef:
-        """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot be had."""
+        """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot or may not be had."""
+        self._permitted.check(name)
         return await self._aligner.pin(name, revision)
 
     @property
@@ -176,10 +184,16 @@ class Runtime:
             self.watch.complaints(), self._store.ready(), self.admission.parts()
         )
         parts = {use: complaint is None for use, complaint in complaints.items()}
-        told = {use: complaint for use, complaint in complaints.items() if complaint is not None}
         return Readiness(
-            {**parts, _CACHE: cached, **doors}, dispensable=frozenset({_CACHE, *doors}), complaints=told
+            {**parts, _CACHE: cached, **doors},
+            dispensable=frozenset({_CACHE, *doors}),
+            complaints={use: complaint for use, complaint in complaints.items() if complaint is not None},
+            draining=self._draining,
         )
+
+    def drain(self) -> None:
+        """Say that no calls should come any more; those that come are answered as ever."""
+        self._draining = True
 
     async def info(self) -> Mapping[str, Any]:
         """Models, prompts and limits, as plain JSON values."""
@@ -218,6 +232,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     """The service as the settings ask for it, while the block runs."""
     canaries = Canaries(settings.health.canaries)
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings.tracing))
         store = await _open_store(settings.cache, telemetry)
         stack.push_async_callback(store.close)
         admission = await stack.enter_async_context(Admission.open(settings, telemetry))

@@ -4,6 +4,8 @@ Every key is ``ASSAY_<SECTION>__<KEY>`` in the environment, or ``<key>`` under `
 given with ``--config``; the environment wins.
 """
 
+import glob
+import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -54,11 +56,42 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     max_body_mb: float = Field(64.0, gt=0)
+    max_arriving_mb: float = Field(1024.0, gt=0)
+    """Of all bodies that are being received at once; what would be more is refused with 503."""
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
+    max_text_chars: int = Field(1_000_000, ge=1)
+    """Of a completion, a prompt or a reference, in characters or tokens; a rollout with a longer one fails alone."""
     max_queued_tokens: int = Field(4_000_000, ge=1)
     """Tokens that may wait for one engine; beyond that, tenants with more than their share of it are refused."""
     default_timeout_s: float = Field(60.0, gt=0)
+    header_timeout_s: float = Field(10.0, gt=0)
+    """The longest that the headers of a call may take to arrive."""
+    body_timeout_s: float = Field(60.0, gt=0)
+    """The longest that the body of a call may take to arrive, all of it; then 408."""
+    answer_timeout_s: float = Field(60.0, gt=0)
+    """The longest that a client may take to read its answer; then the connection is cut."""
+    keep_alive_s: int = Field(75, ge=1)
+    """How long a connection may be idle: longer than what stands in front keeps it (nginx: 60 s), or calls get lost."""
+    max_connections: int = Field(2048, ge=1)
+    """Open at once; on one more, calls are answered 503, and probes as ever."""
+    drain_s: float = Field(5.0, ge=0)
+    """How long calls are taken after SIGTERM, `/readyz` being red: as long as a load balancer needs to notice."""
+    tokenizers: tuple[str, ...] | None = None
+    """Policy tokenizers that calls may name, `*` in a name any characters: `["Qwen/*", "/models/*"]`.
+
+    Absent, any while only this machine can call (it listens on loopback and nobody has a key), else none: to name one
+    makes the service read a folder, or download from the hub. The one of `compat` need not be listed."""
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether other machines cannot reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 class VllmSettings(Section):
@@ -94,6 +127,8 @@ class EngineSettings(Section):
     max_model_len: int | None = Field(None, ge=1)
     determinism: Determinism = Determinism.NONE
     """`strict`: the same numbers to the last bit, alone or in company; `bucketed`: nearly always, in few shapes."""
+    allow_pickle: bool = False
+    """Read PyTorch's own weight files (`.bin`) where a model has no safetensors; their format can carry code."""
     max_in_flight: int | None = Field(None, ge=1)
     """Requests inside an engine that batches by itself; more wait outside, where each tenant has its turn.
 
@@ -219,6 +254,30 @@ class HealthSettings(Section):
     """How long a rollout on which an engine failed by itself is answered as failed, without asking the engine."""
 
 
+class DriftSettings(Section):
+    """When the rewards of a tenant's task are no longer what they were; what each alarm means is in docs/metrics.md."""
+
+    window: int = Field(1000, ge=10)
+    """Rollouts that are looked at together; the first so many are what later ones are compared with."""
+    collapse_zero_rate: float = Field(0.95, gt=0, le=1)
+    """Collapse: this share of the rollouts earns exactly nothing, or all of them earn the same."""
+    saturation_spread: float = Field(0.25, ge=0)
+    """Saturation: the mean has moved by a standard deviation or more, and the spread shrunk to this share of it."""
+    length_correlation: float = Field(0.7, gt=0, le=1)
+    """Length hacking: rewards and lengths go together at least so closely..."""
+    length_growth: float = Field(1.25, gt=1)
+    """...and completions are this many times as long as at first, or as short."""
+
+
+class TracingSettings(Section):
+    """Where spans go."""
+
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    """An OpenTelemetry collector that speaks OTLP over HTTP, such as `http://collector:4318`; no spans when absent."""
+    sample: float = Field(1.0, ge=0, le=1)
+    """Share of the calls that are traced, unless the caller's `traceparent` decides."""
+
+
 class TenantsSettings(Section):
     """Who may call."""
 
@@ -274,7 +333,18 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     health: HealthSettings = HealthSettings()
     tenants: TenantsSettings = TenantsSettings()
+    drift: DriftSettings = DriftSettings()
+    tracing: TracingSettings = TracingSettings()
     compat: CompatSettings = CompatSettings()
+
+    @property
+    def tokenizers(self) -> tuple[str, ...] | None:
+        """Patterns of the policy tokenizers that calls may name, None where they may name any."""
+        alone = self.server.on_loopback and self.tenants.path is None
+        if self.server.tokenizers is None and alone:
+            return None
+        own = self.compat.tokenizer
+        return (*(self.server.tokenizers or ()), *(() if own is None else (glob.escape(own),)))
 
     @classmethod
     def settings_customise_sources(

@@ -2,17 +2,31 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+log = structlog.get_logger()
+
+_FRAMES: Final = 3
+"""Of an error, in the log."""
+
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Subject(NamedTuple):
+    """Whose rollouts, by which method, in which task (empty where the method has none)."""
+
+    tenant: str
+    method: str
+    task: str
 
 
 class CacheOperation(StrEnum):
@@ -20,8 +34,21 @@ class CacheOperation(StrEnum):
 
     GET = "get"
     PUT = "put"
+    CLAIM = "claim"
     PROBE = "probe"
     CLOSE = "close"
+
+
+class ClaimOutcome(StrEnum):
+    """Who did a piece of work that several services may have been asked for at once.
+
+    Taken over is what another had claimed and not finished; alone works who cannot ask, or has waited long enough.
+    """
+
+    WORKED = "worked"
+    SHARED_ACROSS = "shared_across"
+    TAKEN_OVER = "taken_over"
+    ALONE = "alone"
 
 
 class CacheFault(StrEnum):
@@ -48,19 +75,22 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "assay_requests", "Calls answered", ["route", "status"], registry=self.registry
+            "assay_requests",
+            "Calls answered; who was not let in has no tenant, and no route",
+            ["route", "status", "tenant"],
+            registry=self.registry,
         )
         self.request_duration_s = Histogram(
             "assay_request_duration_seconds",
             "Time from the first byte of a call to its answer",
-            ["route"],
+            ["route", "tenant"],
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
         )
         self.rollouts = Counter(
             "assay_rollouts",
             "Rollouts answered; outcome is ok or the failure kind",
-            ["method", "task", "outcome"],
+            [*Subject._fields, "outcome"],
             registry=self.registry,
         )
         self.rollouts_in_flight = Gauge(
@@ -71,10 +101,17 @@ class Telemetry:
             "Whether quotas are counted in Redis, together with other services; 0: in this one's memory",
             registry=self.registry,
         )
+        self.connections = Gauge("assay_connections", "Open connections", registry=self.registry)
         self.cache_lookups = Counter(
             "assay_cache_lookups",
             "Where an answer came from: hit, miss or shared (in flight already)",
-            ["result"],
+            ["tenant", "result"],
+            registry=self.registry,
+        )
+        self.claims = Counter(
+            "assay_cache_claims",
+            "Misses among services on one cache: worked, taken_over or alone here, or shared_across, judged elsewhere",
+            ["outcome"],
             registry=self.registry,
         )
         self._cache_errors = Counter(
@@ -96,7 +133,10 @@ class Telemetry:
             registry=self.registry,
         )
         self.engine_tokens = Counter(
-            "assay_engine_tokens", "Tokens read and written by the engines", ["kind"], registry=self.registry
+            "assay_engine_tokens",
+            "Tokens read and written by the engines",
+            ["tenant", "kind"],
+            registry=self.registry,
         )
         self._engines: Mapping[str, Any] = {}
 
@@ -108,6 +148,10 @@ class Telemetry:
         self._engines = engines
         self.registry.register(_Engines(engines))
         self.registry.register(_Lines(engines))
+
+    def watch_drift(self, figures: Callable[[], "Mapping[Subject, DriftFigures]"]) -> None:
+        """Tell of rewards, by tenant, method and task."""
+        self.registry.register(_Drift(figures))
 
     def count_cache_error(self, operation: CacheOperation, fault: CacheFault) -> None:
         """One more failure of the cache; nobody who called has noticed it."""
@@ -156,6 +200,14 @@ class _Lines(Collector):
         refused = CounterMetricFamily(
             "assay_queue_refused", "Requests refused because they would have waited in vain", labels=by_tenant
         )
+        runs = SummaryMetricFamily(
+            "assay_engine_run_seconds", "How long those that left an engine had been inside", labels=by_tenant
+        )
+        answered = CounterMetricFamily(
+            "assay_engine_answered",
+            "Requests that an engine has answered; the others failed, or were called off",
+            labels=by_tenant,
+        )
         batches = CounterMetricFamily(
             "assay_batch_tokens", "Places in batches, of tokens and of padding", labels=["engine", "kind"]
         )
@@ -172,9 +224,58 @@ class _Lines(Collector):
             for tenant, served in figures.served.items():
                 waits.add_metric([use, tenant], served.taken, served.waited_s)
                 refused.add_metric([use, tenant], served.refused)
+                runs.add_metric([use, tenant], served.left, served.worked_s)
+                answered.add_metric([use, tenant], served.answered)
             batches.add_metric([use, "real"], figures.real_tokens)
             batches.add_metric([use, "padding"], figures.padded_tokens - figures.real_tokens)
-        return requests, tokens, waits, refused, batches
+        return requests, tokens, waits, refused, runs, answered, batches
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFigures:
+    """The rewards of one tenant's task over a window of rollouts; see docs/metrics.md. Lengths are tokens."""
+
+    mean: float
+    spread: float
+    sign_balance: float
+    zero_rate: float
+    length_mean: float
+    length_correlation: float
+    shift: float
+    alarms: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drift(Collector):
+    """What is reckoned from the last rewards when somebody asks."""
+
+    figures: Callable[[], Mapping[Subject, DriftFigures]]
+
+    def collect(self) -> Iterable[Metric]:
+        told = {
+            "mean": "Mean of what rollouts earned",
+            "spread": "Its standard deviation",
+            "sign_balance": "Share of rollouts that earned something, less the share that lost something",
+            "zero_rate": "Share of rollouts that earned exactly nothing",
+            "length_mean": "Mean length of their completions, in tokens",
+            "length_correlation": "How closely earnings and lengths go together",
+            "shift": "How far the mean is from that of the first window, in that window's standard deviations",
+        }
+        families = {
+            name: GaugeMetricFamily(f"assay_reward_{name}", text, labels=Subject._fields)
+            for name, text in told.items()
+        }
+        alarms = GaugeMetricFamily(
+            "assay_reward_alarm",
+            "Whether rewards have collapsed, saturated, or follow length",
+            labels=[*Subject._fields, "alarm"],
+        )
+        for subject, figures in self.figures().items():
+            for name, family in families.items():
+                family.add_metric(subject, getattr(figures, name))
+            for alarm, on in figures.alarms.items():
+                alarms.add_metric([*subject, alarm], float(on))
+        return *families.values(), alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +292,17 @@ class _Together:
                 if known is not family:
                     known.samples.extend(family.samples)
         yield from families.values()
+
+
+def withheld(event: str, error: BaseException, **fields: object) -> str:
+    """Log a foreign error and where it was raised, and give what callers may know of it: its name.
+
+    What libraries say holds folders, addresses and keys of this machine, or quotes the rollout, which no log holds: it
+    is logged only where a caller of this passes it on, as ``said``.
+    """
+    where = traceback.format_tb(error.__traceback__)[-_FRAMES:]
+    log.warning(event, error=type(error).__name__, where=where, **fields)
+    return f"{type(error).__name__} (the service's log says more)"
 
 
 def configure_logging(level: int = logging.INFO) -> None:

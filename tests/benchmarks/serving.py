@@ -34,7 +34,7 @@ def served(*command: str, ready: str = "/readyz") -> Iterator[str]:
         port = listener.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, *command, "--port", str(port)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ASSAY_SERVER__DRAIN_S": "0"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -42,7 +42,11 @@ def test_every_metric_exists(embedded: httpx.Client) -> None:
     families = list(text_string_to_metric_families(embedded.get("/metrics").text))
     stored = set()
     for family in families:
-        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+        suffixes = {
+            "counter": ("_total",),
+            "histogram": ("_bucket", "_sum", "_count"),
+            "summary": ("_sum", "_count"),
+        }
         stored |= {family.name + suffix for suffix in suffixes.get(family.type, ("",))}
     asked = set().union(*(metrics_in(expression) for expression in EXPRESSIONS))
     assert {name for name in asked if name.startswith("assay_")} <= stored
@@ -77,9 +81,9 @@ def test_the_panels_fit_the_grid() -> None:
 
 
 def test_the_rows_are_those_an_operator_looks_for() -> None:
-    """Calls, rollouts, cache, engines, vLLM."""
+    """From who calls to what computes."""
     titles = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
-    assert titles == ["Calls", "Rollouts", "Cache", "Engines", "vLLM"]
+    assert titles == ["Calls", "Tenants", "Rollouts", "Rewards", "Cache", "Queues", "Engines", "vLLM"]
 
 
 def test_the_dashboard_is_where_grafana_looks(compose: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,17 +73,35 @@ class RedisServer:
         self.client.config_set("maxmemory", "0")
 
     def names(self) -> list[bytes]:
-        """What is stored, probes aside."""
-        return [name for name in self.client.scan_iter() if not name.endswith(b":probe")]
+        """What is stored, probes and claims aside."""
+        every = self.client.scan_iter()
+        return [name for name in every if not name.endswith(b":probe") and b":claim:" not in name]
+
+    def claims(self) -> list[bytes]:
+        """What is worked on just now."""
+        return [name for name in self.client.scan_iter() if b":claim:" in name]
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[RedisServer]:
+    server = RedisServer(folder)
+    yield server
+    server.kill()
+    server.client.close()
 
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of the test's own."""
-    server = RedisServer(tmp_path)
-    yield server
-    server.kill()
-    server.client.close()
+    with _running(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lasting_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that the tests of one file share."""
+    with _running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 def errors(telemetry: Telemetry) -> dict[tuple[str, str], float]:

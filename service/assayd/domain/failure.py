@@ -2,7 +2,8 @@
 
 AssayError
 ├── Rejected            ends the call: key, terms, quota, overload, deadline at the door, a malformed request
-│   └── RecipeChanged   the caller pinned a recipe that this service no longer follows
+│   ├── RecipeChanged   the caller pinned a recipe that this service no longer follows
+│   └── ArrivedTooSlowly   the body of the call was not here in time
 └── AnnotationFailed    touches one rollout: the call goes on and that item says so
 """
 
@@ -89,6 +90,17 @@ class RecipeChanged(Rejected):
             f"the recipe is now {current}, the call pins {pinned}: model, prompt, options or service have changed",
         )
         self.current = current
+
+
+class ArrivedTooSlowly(Rejected):
+    """The body of the call was not here in time."""
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(
+            FailureKind.PAST_DEADLINE,
+            f"the body did not arrive within {within_s:g} s: send fewer rollouts a call, or raise "
+            "server.body_timeout_s",
+        )
 
 
 class AnnotationFailed(AssayError):

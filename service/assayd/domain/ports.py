@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from .caller import Caller
@@ -338,8 +338,38 @@ class Attends(Engine, Protocol):
         ...
 
 
+class Claimed(Enum):
+    """What came of claiming a piece of work: it is ours, another's, done already, or nobody can tell."""
+
+    OURS = auto()
+    THEIRS = auto()
+    DONE = auto()
+    UNKNOWN = auto()
+
+
+class Claims(Protocol):
+    """Tells other services that share a store what is worked on here, and the other way round."""
+
+    async def claim(self, key: str) -> Claimed:
+        """Say that ``key`` is worked on here, unless it is elsewhere or was done there."""
+        ...
+
+    def release(self, key: str) -> None:
+        """Say that ``key`` is not worked on here any more."""
+        ...
+
+    async def released(self, key: str) -> None:
+        """Return when ``key`` is done or nobody works on it, or when that cannot be known."""
+        ...
+
+
 class Store(Protocol):
     """Remembers finished annotations as bytes."""
+
+    @property
+    def claims(self) -> Claims | None:
+        """How services that share it keep from doing the same twice; None where nobody shares it."""
+        ...
 
     async def get(self, key: str) -> bytes | None:
         """What was put under ``key``, None when it is unknown or expired."""
@@ -373,8 +403,8 @@ class Annotator(Protocol[A_co]):
 
 @runtime_checkable
 class AsksInTurn(Protocol):
-    """An annotator for which one engine's answer is another one's question."""
+    """An annotator that asks its engines one after the other."""
 
-    def engines_for(self, rollout: Rollout) -> Sequence[Engine]:
-        """The models that the rollout will go through, one after the other."""
+    def engines_for(self, *, weighed: bool) -> Sequence[Engine]:
+        """The models that a rollout goes through for certain; ``weighed`` says that it brings its entropies."""
         ...

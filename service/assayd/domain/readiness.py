@@ -6,11 +6,15 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What to do with a service: send it calls, send it calls and look after it, or send it none."""
+    """What to do with a service: send it calls, send it calls and look after it, or send it none.
+
+    One that drains is about to end: it still answers whoever has not noticed.
+    """
 
     OK = "ok"
     DEGRADED = "degraded"
     NOT_READY = "not_ready"
+    DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,13 @@ class Readiness:
     parts: Mapping[str, bool]
     dispensable: frozenset[str] = frozenset()
     complaints: Mapping[str, str] = field(default_factory=dict)
+    draining: bool = False
 
     @property
     def status(self) -> Status:
         """Degraded when nothing but dispensable parts is missing."""
+        if self.draining:
+            return Status.DRAINING
         missing = {name for name, answers in self.parts.items() if not answers}
         if missing - self.dispensable:
             return Status.NOT_READY

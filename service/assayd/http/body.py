@@ -1,4 +1,4 @@
-"""Reads a request's body within bounds, and gives up the work when the caller has gone."""
+"""Reads what a request's body says, and gives up the work when the caller has gone."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
@@ -8,23 +8,30 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
-from ..domain.failure import FailureKind, Rejected
+from ..doorkeeper import Kind
+from .entry import entry_of
+from .house import house_of
+from .receiving import receive
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
 
-_BYTES_PER_MB = 1_000_000
+_UNREADABLE = (ValueError, RecursionError)
+"""Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end. Pydantic says what is wrong."""
 
 
 class _Peek(msgspec.Struct):
+    """What is looked at before anyone has validated the body."""
+
     method: Any = None
+    timeout_s: Any = None
 
 
 async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
     """The body as ``model``.
 
-    Raises ``Rejected`` (``too_long``) above ``max_mb`` and pydantic's ``ValidationError`` for a body that does
+    Raises what ``receive`` raises, and pydantic's ``ValidationError`` for a body that does
     not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
     """
     return model.model_validate_json(await _read(request, max_mb))
@@ -35,7 +42,7 @@ async def read_by_method(
 ) -> M | N:
     """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike."""
     body = await _read(request, max_mb)
-    named = _method(body)
+    named = _peek(body).method
     model: type[M] | type[N] = others[named] if isinstance(named, str) and named in others else first
     return model.model_validate_json(body)
 
@@ -51,31 +58,38 @@ async def read_by_field(
 
 
 async def _read(request: Request, max_mb: float) -> bytes:
-    limit = int(max_mb * _BYTES_PER_MB)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Rejected(
-                FailureKind.TOO_LONG,
-                f"the body is larger than {max_mb:g} MB: send fewer rollouts a call, or raise server.max_body_mb",
-            )
-    return bytes(body)
+    body = await receive(request, max_mb=max_mb)
+    _refuse_late(request, body)
+    return body
 
 
-def _method(body: bytes) -> object:
-    """What the body names as its method, before anyone has validated it."""
+def _refuse_late(request: Request, body: bytes) -> None:
+    """Raise ``Rejected`` (``overloaded``) for a call that is known to be in vain."""
+    house, entry, said = house_of(request), entry_of(request), _peek(body)
+    timeout_s = said.timeout_s if isinstance(said.timeout_s, int | float) else None
+    deadline = entry.deadline(timeout_s, default_s=house.settings.server.default_timeout_s)
+    request.state.kind = Kind.of(entry.visitor.caller, request.url.path, said.method)
+    house.doorkeeper.refuse_late(request.state.kind, deadline)
+
+
+def kind_of(request: Request) -> Kind:
+    """With which others a call waits; known once its body has been read."""
+    kind: Kind = request.state.kind
+    return kind
+
+
+def _peek(body: bytes) -> _Peek:
     try:
-        return msgspec.json.decode(body, type=_Peek).method
-    except msgspec.DecodeError:
-        return None
+        return msgspec.json.decode(body, type=_Peek)
+    except _UNREADABLE:
+        return _Peek()
 
 
 def _fields(body: bytes) -> Collection[str]:
     """The fields of the body, before anyone has validated it."""
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return ()
 
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..domain.failure import FailureKind, RecipeChanged, Rejected
+from ..domain.failure import ArrivedTooSlowly, FailureKind, RecipeChanged, Rejected
 from .answers import RECIPE, Problem
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -27,16 +27,20 @@ STATUS: Final[dict[FailureKind, int]] = {
     FailureKind.PAST_DEADLINE: 504,
 }
 
+_STATUS_OF: Final[dict[type[Rejected], int]] = {ArrivedTooSlowly: 408, RecipeChanged: 412}
+
 TITLE: Final[dict[int, str]] = {
     400: "The request is not JSON",
     401: "Who is calling is not known",
     403: "The tenant's terms do not allow this",
     404: "There is nothing here",
     405: "This route does not take that method",
+    408: "The request came too slowly",
     412: "The recipe has changed since it was pinned",
     413: "The request is too large",
     422: "The request does not say what to judge",
     429: "The tenant has spent what it may",
+    431: "The headers are too large",
     500: "Assay has a defect",
     503: "Assay cannot judge this now",
     504: "There was not enough time",
@@ -75,7 +79,7 @@ async def on_rejected(_: Request, error: Exception) -> Response:
     """The whole call was refused on purpose."""
     assert isinstance(error, Rejected)  # noqa: S101 - starlette dispatches by type
     response = problem_response(
-        412 if isinstance(error, RecipeChanged) else STATUS.get(error.kind, 422),
+        _STATUS_OF.get(type(error)) or STATUS.get(error.kind, 422),
         error.kind,
         error.detail,
         pointer=error.pointer,
@@ -83,6 +87,9 @@ async def on_rejected(_: Request, error: Exception) -> Response:
     )
     if isinstance(error, RecipeChanged):
         response.headers[RECIPE] = error.current
+    if isinstance(error, ArrivedTooSlowly):
+        # What is still to come of it would be taken for the next call.
+        response.headers["Connection"] = "close"
     return response
 
 

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..admission import Tenant
+from ..domain.caller import calling
 from ..domain.failure import FailureKind, Rejected
-from .entry import Entry
+from .entry import ENTRY, Entry
 from .errors import on_rejected
 from .house import House, house_of
 
@@ -42,8 +43,9 @@ class Gate:
             return
         tenant = entry.visitor.tenant
         structlog.contextvars.bind_contextvars(tenant=tenant.name)
-        scope["state"]["entry"] = entry
-        await self._app(scope, receive, _telling(house, tenant, send) if tenant.terms.quotas else send)
+        scope["state"][ENTRY] = entry
+        with calling(entry.visitor.caller):
+            await self._app(scope, receive, _telling(house, tenant, send) if tenant.terms.quotas else send)
 
 
 def _check(tenant: Tenant, path: str) -> None:

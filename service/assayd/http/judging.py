@@ -10,12 +10,13 @@ from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
 from ..domain.failure import Failure, FailureKind, Rejected
-from ..domain.ports import Annotation, Annotator
+from ..domain.ports import Annotation, Annotator, Deadline
 from ..domain.provenance import ModelRef, Provenance
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
-from .body import while_connected
+from .body import kind_of, while_connected
+from .bounds import oversized
 from .entry import entry_of
 from .house import house_of
 from .pinning import check_pin
@@ -63,16 +64,22 @@ async def judge(
     tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
     annotator = await annotator_for(tokenizer)
     check_pin(request, annotator.recipe)
+    _refuse_hopeless(request, body, annotator, deadline)
     outcomes, moments = _outcomes(body)
-    completions = await house.align(
-        [rollout.raw_completion for rollout in body.rollouts], tokenizer, own=own_tokenizer
-    )
+    refused = [oversized(rollout, house.settings.server) for rollout in body.rollouts]
+    fitting = [
+        rollout.raw_completion
+        for rollout, failure in zip(body.rollouts, refused, strict=True)
+        if failure is None
+    ]
+    aligned = iter(await house.align(fitting, tokenizer, own=own_tokenizer))
+    completions = [failure or next(aligned) for failure in refused]
     items = _items(body, outcomes, completions)
     results = await while_connected(
         request,
         house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline, entry.visitor),
     )
-    _refuse_outage(results)
+    _refuse_outage(request, results, deadline)
     structlog.contextvars.bind_contextvars(
         method=annotator.recipe.method,
         task=annotator.recipe.task,
@@ -86,12 +93,33 @@ async def judge(
     )
 
 
-def _refuse_outage(results: Sequence[object]) -> None:
+def _refuse_hopeless(
+    request: Request, body: JudgeRequest, annotator: Annotator[A], deadline: Deadline
+) -> None:
+    """End a call of which nothing would be done in time, before anything is: not even the cache is asked."""
+    tokens = min(rollout.raw_completion.estimated_tokens for rollout in body.rollouts)
+    weighed = all(rollout.entropies is not None for rollout in body.rollouts)
+    try:
+        house_of(request).pipeline.refuse_hopeless(annotator, tokens, deadline, weighed=weighed)
+    except Rejected as refusal:
+        _remember(request, deadline.at_s + (refusal.retry_after_s or 0.0))
+        raise
+
+
+def _refuse_outage(request: Request, results: Sequence[object], deadline: Deadline) -> None:
     """End a call of which nothing can be judged while an engine is down or overloaded: it may come again as a whole."""
     failures = [result for result in results if isinstance(result, Failure)]
     waits_s = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
-    if results and len(waits_s) == len(results):
-        raise Rejected(failures[0].kind, failures[0].detail, retry_after_s=max(waits_s))
+    if not results or len(waits_s) < len(results):
+        return
+    kind = failures[0].kind
+    if kind is FailureKind.OVERLOADED:
+        _remember(request, deadline.at_s + min(waits_s))
+    raise Rejected(kind, failures[0].detail, retry_after_s=max(waits_s))
+
+
+def _remember(request: Request, served_at_s: float) -> None:
+    house_of(request).doorkeeper.remember(kind_of(request), served_at_s)
 
 
 def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,6 +10,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..telemetry import Telemetry
+from ..tracing import call_span
+from .entry import ENTRY
 
 REQUEST_ID: Final = "X-Request-ID"
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -40,19 +42,28 @@ class Observed:
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            call_span(Headers(scope=scope)) as span,
+        ):
             try:
                 await self._app(scope, receive, send_observed)
             except ClientDisconnect:
                 status = CLIENT_CLOSED_REQUEST
             finally:
-                self._observe(scope, status, time.perf_counter() - started)
+                self._observe(scope, status, time.perf_counter() - started, span)
         structlog.contextvars.clear_contextvars()
 
-    def _observe(self, scope: Scope, status: int, elapsed_s: float) -> None:
+    def _observe(self, scope: Scope, status: int, elapsed_s: float, span: Any) -> None:
         # The template, not the path: an unknown path must not make a metric of its own.
         route = getattr(scope.get("route"), "path", "unknown")
-        self._telemetry.requests.labels(route, str(status)).inc()
-        self._telemetry.request_duration_s.labels(route).observe(elapsed_s)
+        entry = scope.get("state", {}).get(ENTRY)
+        tenant = "" if entry is None else entry.visitor.tenant.name
+        self._telemetry.requests.labels(route, str(status), tenant).inc()
+        self._telemetry.request_duration_s.labels(route, tenant).observe(elapsed_s)
+        if span is not None:
+            span.update_name(f"{scope['method']} {route}")
+            told = {"http.route": route, "http.response.status_code": status, "assay.tenant": tenant}
+            span.set_attributes(told)
         if route not in ("/healthz", "/readyz", "/metrics"):
             log.info("call", route=route, status=status, elapsed_s=round(elapsed_s, 4))

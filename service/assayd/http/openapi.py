@@ -52,7 +52,7 @@ def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec
                 "headers": {RECIPE: {"description": "The id of the recipe", "schema": {"type": "string"}}},
                 "content": {"application/json": _schema(answers)},
             },
-            **dict.fromkeys((400, 401, 403, 412, 413, 422, 429, 503, 504), problem),
+            **dict.fromkeys((400, 401, 403, 408, 412, 413, 422, 429, 503, 504), problem),
         },
     }
 
@@ -77,7 +77,7 @@ def install(app: FastAPI) -> None:
 
 def _schema(shapes: Sequence[type]) -> dict[str, Any]:
     refs = [{"$ref": _REF.format(shape.__name__)} for shape in shapes]
-    return {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}
+    return {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs}}
 
 
 def _components() -> dict[str, Any]:

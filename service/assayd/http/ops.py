@@ -32,11 +32,12 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """Whether calls should come here: 200, or 503 with the part that is not ready.
 
-    A part that the service can judge without, such as the cache, leaves it at 200 with status `degraded`. `complaints`
-    says what is wrong: a model is asked its canary, and has to answer as it once did.
+    A part that the service can judge without, such as the cache, leaves it at 200 with status `degraded`. A service
+    that was told to end says 503 with status `draining`, and answers for a while whoever calls nevertheless.
+    `complaints` says what is wrong: a model is asked its canary, and has to answer as it once did.
     """
     readiness = await house_of(request).readiness()
-    http_status = 503 if readiness.status is Status.NOT_READY else 200
+    http_status = 503 if readiness.status in (Status.NOT_READY, Status.DRAINING) else 200
     said = {"status": readiness.status, "parts": readiness.parts, "complaints": readiness.complaints}
     return _json(said, http_status)
 

@@ -14,6 +14,8 @@ _BYTES_PER_MB = 1_000_000
 class MemoryStore:
     """Least recently used annotations go first when ``max_mb`` is reached."""
 
+    claims: None = None
+
     def __init__(self, *, max_mb: float, ttl_s: float) -> None:
         self._entries: TTLCache[str, bytes] = TTLCache(
             maxsize=max_mb * _BYTES_PER_MB, ttl=ttl_s, getsizeof=_size_of

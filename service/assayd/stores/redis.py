@@ -19,6 +19,8 @@ from redis.backoff import NoBackoff
 from .. import __version__
 from ..settings import CacheSettings
 from ..telemetry import CacheFault, CacheOperation, Telemetry
+from . import redis_claims
+from .bounded import within
 from .breaker import Breaker
 from .envelope import FORMAT, Envelope, Rubbish
 from .gathering import Gathered
@@ -29,8 +31,7 @@ _BYTES_PER_MB: Final = 1_000_000
 # for 1,400 tokens with entropies.
 _ENTRIES_PER_COMMAND: Final = 32
 _COMMANDS_AT_ONCE: Final = 4
-_CONNECTIONS: Final = 2 * _COMMANDS_AT_ONCE + 2  # reads, writes, probes
-_SLICES: Final = 2
+_CONNECTIONS: Final = 2 * _COMMANDS_AT_ONCE + 2 + redis_claims.CONNECTIONS  # reads, writes, probes
 _PROBE_TTL_S: Final = 10
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class RedisStore:
         self._envelope = Envelope(max_bytes=int(settings.max_value_mb * _BYTES_PER_MB))
         self._reads = Breaker(CacheOperation.GET, self._can_read)
         self._writes = Breaker(CacheOperation.PUT, self._can_write)
+        self.claims = redis_claims.RedisClaims(client, self._prefix, self._within, self._failed)
         bounds = {"limit": _ENTRIES_PER_COMMAND, "at_once": _COMMANDS_AT_ONCE}
         self._look_up = Gathered(self._get_all, **bounds)
         self._remember = Gathered(self._put_all, **bounds)
@@ -59,7 +61,7 @@ class RedisStore:
         pool = BlockingConnectionPool.from_url(
             settings.url,
             max_connections=_CONNECTIONS,
-            # One clock over everything, ours: see ``_within``.
+            # One clock over everything, ours: see ``bounded``.
             timeout=None,
             socket_timeout=None,
             socket_connect_timeout=None,
@@ -103,6 +105,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Let go of every connection."""
+        await self.claims.close()
         await self._reads.stop()
         await self._writes.stop()
         try:
@@ -158,25 +161,12 @@ class RedisStore:
         fault = fault_of(error)
         self._telemetry.count_cache_error(operation, fault)
         # Who does not answer one operation will not answer the other; who refuses one may well do the other.
-        for tripped in (self._reads, self._writes) if fault in SILENT else (breaker,):
+        every = (self._reads, self._writes, self.claims.breaker)
+        for tripped in every if fault in SILENT else (breaker,):
             tripped.trip(fault)
 
     async def _within(self, command: Awaitable[T]) -> T:
-        """What ``command`` gives within the timeout; raises ``TimeoutError``.
-
-        The time is waited in two halves: when the event loop itself stood still (a large body, a forward pass), the
-        clock of only one has run out before the reply that lies there could be read.
-        """
-        task = asyncio.ensure_future(command)
-        try:
-            for _ in range(_SLICES):
-                done, _pending = await asyncio.wait((task,), timeout=self._timeout_s / _SLICES)
-                if done:
-                    return task.result()
-            raise TimeoutError(f"no reply from Redis within {self._timeout_s} s")
-        finally:
-            # The client closes the connection of a cancelled command: its late reply must not answer another.
-            task.cancel()
+        return await within(command, self._timeout_s)
 
 
 def _sealed(reply: object) -> bytes | None:

@@ -13,6 +13,7 @@ from ..batcher import Batcher, nearest
 from ..lateness import refuse_late
 from ..model_files import read_card
 from ..openings import Openings
+from ..preparing import prepared
 from ..prompts import Questions
 from .decoding import Decoder, Row
 from .loading import Loaded, load
@@ -89,7 +90,7 @@ class Generator:
 
     async def _write(self, messages: tuple[Message, ...], row: Row, deadline: Deadline) -> Generation:
         refuse_late(deadline)
-        row.prompt_ids = await asyncio.to_thread(self._questions.encode, messages, row.sampling.max_tokens)
+        row.prompt_ids = await prepared(1, self._questions.encode, messages, row.sampling.max_tokens)
         return await self._submit(row, deadline)
 
     async def _submit(self, row: Row, deadline: Deadline) -> Generation:

@@ -6,7 +6,7 @@ differently in batches of another shape: see ``shapes``.)
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
@@ -21,6 +21,7 @@ from ...domain.rollout import Message
 from ...domain.sequence import PairScore
 from ...settings import RewardSettings
 from ..lateness import refuse_late
+from ..preparing import estimated_tokens, prepared
 from .forward import Reader
 from .loading import Loaded, load
 
@@ -87,7 +88,7 @@ class PairScorer:
     ) -> PairScore:
         """Score a completion behind its prompt, in a batch with whatever else is waiting."""
         refuse_late(deadline)
-        pair, intake = await asyncio.to_thread(self._rendered, prompt, text, window)
+        pair, intake = await prepared(estimated_tokens(text), self._rendered, prompt, text, window)
         return PairScore(await self._reader.submit(pair, deadline=deadline), intake)
 
     def _rendered(self, prompt: tuple[Message, ...], text: str, window: Window) -> tuple[_Pair, Intake]:
@@ -160,9 +161,9 @@ def _loaded(settings: RewardSettings) -> tuple[Loaded, int | None]:
     """The model, and which of its outputs counts; raises ``ValueError`` where that is not known."""
     notes: dict[str, Any] = {}
 
-    def build(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    def build(name: str, options: Mapping[str, Any]) -> PreTrainedModel:
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            name, revision=revision, dtype=dtype, output_loading_info=True
+            name, output_loading_info=True, **options
         )
         notes.update(found)
         return cast(PreTrainedModel, model)

@@ -17,6 +17,7 @@ from ...domain.text import Alignment
 from ...settings import ValueSettings
 from ..lateness import refuse_late
 from ..model_files import digest
+from ..preparing import prepared
 from .forward import Backbone, Reader
 from .loading import Loaded, load
 from .value_head import ValueHead, load_value_head, value_card
@@ -81,7 +82,7 @@ class PromptValuer:
     async def value(self, prompt: tuple[Message, ...], *, window: Window, deadline: Deadline) -> PromptValue:
         """The value at one prompt, in a batch with whatever else is waiting."""
         refuse_late(deadline)
-        reading = await asyncio.to_thread(self._renderer.render, prompt, _NOTHING, window)
+        reading = await prepared(1, self._renderer.render, prompt, _NOTHING, window)
         value = await self._reader.submit(reading.ids, deadline=deadline)
         return PromptValue(value, reading.intake)
 

@@ -16,6 +16,7 @@ from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
 from ...settings import EngineSettings
 from ..lateness import refuse_late
+from ..preparing import prepared
 from ..rendering import Reading
 from ..transferring import split
 from .attention_watch import watching
@@ -129,7 +130,9 @@ class SegmentScorer:
         closing: bool,
     ) -> Reading:
         refuse_late(deadline)
-        return await asyncio.to_thread(self._renderer.render, prompt, completion, window, closing=closing)
+        return await prepared(
+            len(completion), self._renderer.render, prompt, completion, window, closing=closing
+        )
 
     def _read(self, looks: Sequence[_Look]) -> list[_Seen | None]:
         rows = [look.ids for look in looks]

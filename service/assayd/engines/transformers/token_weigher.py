@@ -15,6 +15,7 @@ from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...settings import EngineSettings
 from ..lateness import refuse_late
+from ..preparing import prepared
 from ..weighing import token_stats
 from .entropies import LogitsHead, weigh
 from .forward import Backbone, Reader, probe_ids, tolerance
@@ -97,7 +98,7 @@ class TokenWeigher:
         Where the model reads tokens of its own, see ``token_stats``.
         """
         refuse_late(deadline)
-        reading = await asyncio.to_thread(self._renderer.render, prompt, completion, window)
+        reading = await prepared(len(completion), self._renderer.render, prompt, completion, window)
         if reading.start == len(reading.ids):
             empty = (0.0,) * len(completion)
             return TokenStats(empty, empty, reading.intake)

@@ -19,6 +19,7 @@ from ...settings import EngineSettings
 from ..batcher import NOT_FINITE
 from ..model_files import read_card
 from ..openings import Openings
+from ..preparing import prepared
 from ..prompts import Questions
 from ..weighing import token_stats
 from .adapters import Adapter, read_adapters
@@ -95,7 +96,7 @@ class LanguageModel(Hosted):
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
         """Continue ``messages``, in vLLM's continuous batch; held to ``sampling.json_schema`` where there is one."""
-        ids = await asyncio.to_thread(self._questions.encode, messages, sampling.max_tokens)
+        ids = await prepared(1, self._questions.encode, messages, sampling.max_tokens)
         told = await self._host.ask(ids, _params(sampling), deadline=deadline, adapter=self._adapter)
         return self._generation(told, len(ids))
 
@@ -104,7 +105,7 @@ class LanguageModel(Hosted):
     ) -> Choice:
         """The probability of each word as the first token, see ``openings``."""
         watched = await asyncio.to_thread(self._openings, words)
-        ids = await asyncio.to_thread(self._questions.encode, messages, 1)
+        ids = await prepared(1, self._questions.encode, messages, 1)
         params = SamplingParams(
             max_tokens=1,
             temperature=0.0,
@@ -129,7 +130,7 @@ class LanguageModel(Hosted):
         entropies: bool = False,
     ) -> TokenStats:
         """Weigh a completion by what the engine says of a prompt; for entropies see ``entropy_approx``."""
-        reading = await asyncio.to_thread(self._text.renderer.render, prompt, completion, window)
+        reading = await prepared(len(completion), self._text.renderer.render, prompt, completion, window)
         if reading.start == len(reading.ids):
             empty = (0.0,) * len(completion)
             return TokenStats(empty, empty, reading.intake)

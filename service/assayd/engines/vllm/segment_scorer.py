@@ -16,6 +16,7 @@ from ...domain.text import Segment
 from ...settings import EngineSettings
 from ..batcher import NOT_FINITE
 from ..model_files import read_card
+from ..preparing import prepared
 from .arguments import engine_args
 from .host import Host
 from .hosted import Hosted
@@ -86,7 +87,9 @@ class SegmentScorer(Hosted):
         closing: bool = False,
     ) -> SegmentScores:
         """Read the head where each segment ends, in vLLM's continuous batch."""
-        reading = await asyncio.to_thread(self._renderer.render, prompt, completion, window, closing=closing)
+        reading = await prepared(
+            len(completion), self._renderer.render, prompt, completion, window, closing=closing
+        )
         places = reading.places_of(segments, closing=closing)
         if not places:
             return SegmentScores((), reading.intake)

@@ -1,0 +1,95 @@
+"""What was in a call is in no log, whatever happens to the call and however much is logged."""
+
+import base64
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+PLANTED = "Marmalade skies over Vladivostok"
+SERVE = """
+import logging, sys
+import uvicorn
+from assayd.app import create_app
+from assayd.settings import load_settings
+from assayd.telemetry import configure_logging
+logging.basicConfig(level=logging.DEBUG)
+configure_logging(logging.DEBUG)
+uvicorn.run(create_app(load_settings()), port=int(sys.argv[1]), log_level="trace")
+"""
+
+
+@pytest.fixture
+def logged(tmp_path: Path, serve_app: Any, critic: Any) -> Iterator[tuple[httpx.Client, Any, Path]]:
+    """A service in a process of its own with every logger at its lowest level, its critic, and its whole log."""
+    own = type(critic)()
+    log = tmp_path / "log"
+    with socket.socket() as free, serve_app(own) as critic_url, log.open("wb") as file:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        critic_env = {"ENGINE": "openai", "MODEL": "scripted", "BASE_URL": f"{critic_url}/v1"}
+        environment = {
+            **os.environ,
+            **{f"ASSAY_CRITIC__{name}": value for name, value in critic_env.items()},
+            **{f"ASSAY_{section}__ENGINE": "fake" for section in ("REWRITER", "SEGMENT", "SEQUENCE")},
+            "ASSAY_SEGMENT__NORMALIZER": "none",
+        }
+        command = [sys.executable, "-c", SERVE, str(port)]
+        running = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                give_up_at = time.monotonic() + 90
+                while True:
+                    try:
+                        client.get("/healthz")
+                        break
+                    except httpx.TransportError:
+                        assert time.monotonic() < give_up_at, log.read_text()
+                        time.sleep(0.1)
+                yield client, own, log
+        finally:
+            running.terminate()
+            running.wait(timeout=60)
+
+
+def test_no_log_holds_what_was_in_a_call(logged: tuple[httpx.Client, Any, Path]) -> None:
+    """Judged, unparseable, failed, late, unaligned, invalid, no JSON, foreign: at debug level, in every logger."""
+    client, critic, log = logged
+
+    def score(**changes: Any) -> httpx.Response:
+        rollout = {"prompt": PLANTED, "completion": {"text": PLANTED}, "reference": PLANTED, **changes}
+        body = {"task": "relc-toxicity", "rollouts": [rollout], "timeout_s": 20}
+        return client.post("/score/token", json=body)
+
+    for reply in ("None identified", f"Toxic Span 1: {PLANTED}", f"I say nothing but {PLANTED}.", None):
+        critic.reply = reply
+        assert score(prompt=f"{PLANTED}, {reply}").status_code == 200
+    critic.status = 500
+    assert score(prompt=PLANTED + "!").status_code in (200, 503)
+    critic.status, critic.delay_s = 200, 3.0
+    late = {"task": "relc-toxicity", "timeout_s": 0.5}
+    rollouts = [{"prompt": PLANTED + "?", "completion": {"text": PLANTED}}]
+    assert client.post("/score/token", json={**late, "rollouts": rollouts}).status_code in (200, 504)
+    critic.delay_s = 0.0
+    assert score(completion={"text": PLANTED, "offsets": [[0, 3], [2, 99]]}).status_code == 200
+    assert score(completion={"text": [PLANTED]}).status_code == 422
+    assert score(id={PLANTED: PLANTED}).status_code == 422
+    assert client.post("/score/token", content=f'{{"{PLANTED}'.encode()).status_code == 400
+    assert client.post("/remote_rm", json={"prompt": PLANTED, "response": PLANTED}).status_code == 200
+    rewrite = {"rollouts": [{"prompt": PLANTED, "completion": {"text": PLANTED}, "reference": PLANTED}]}
+    assert client.post("/rewrite", json=rewrite).status_code == 200
+    headers = {"Authorization": f"Bearer {base64.b64encode(PLANTED.encode()).decode()}"}
+    assert client.get("/info", headers=headers).status_code == 200
+    text = log.read_text(encoding="utf-8")
+    assert text.count('"event": "call"') >= 10
+    assert "DEBUG" in text
+    for secret in (PLANTED, PLANTED.split()[-1], headers["Authorization"].split()[-1]):
+        assert secret not in text, [line for line in text.splitlines() if secret in line][:3]
