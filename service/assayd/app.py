@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with open_runtime(settings, telemetry) as runtime:
+        async with open_runtime(settings, telemetry) as runtime, runtime.watch:
             # Models and libraries are some million objects that stay: to look at them all again for garbage, now and
             # then, would stop every call for a second.
             gc.collect()

@@ -21,6 +21,7 @@ from .drift import Drift
 from .engines.line import lines_of, refuse_hopeless, set_out
 from .engines.preparing import hands
 from .flights import Flights
+from .health.quarantine import Quarantine
 from .telemetry import CacheFault, CacheOperation, Subject, Telemetry
 from .tracing import span
 
@@ -61,9 +62,17 @@ class _Outcome(Generic[A]):
 class Pipeline:
     """The road from rollouts to results, the same for every annotator."""
 
-    def __init__(self, store: Store, admission: Admission, drift: Drift, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        store: Store,
+        admission: Admission,
+        quarantine: Quarantine,
+        drift: Drift,
+        telemetry: Telemetry,
+    ) -> None:
         self._store = store
         self._admission = admission
+        self._quarantine = quarantine
         self._drift = drift
         self._telemetry = telemetry
         self._flights: Flights[_Outcome[Annotation]] = Flights()
@@ -144,7 +153,7 @@ class Pipeline:
             return Judged(outcome.annotation, Provenance(key, outcome.cached, outcome.usage, elapsed_s))
 
         if not recipe.cacheable:
-            return judged(await self._annotate(annotator, rollout, deadline))
+            return judged(await self._annotate(key, annotator, rollout, deadline))
         remembered = await self._recall(key, kind)
         if remembered is not None:
             self._look_up("hit")
@@ -167,7 +176,7 @@ class Pipeline:
         self, key: str, annotator: Annotator[A], kind: type[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async def annotate_and_remember() -> _Outcome[Annotation]:
-            outcome = await self._annotate(annotator, rollout, deadline)
+            outcome = await self._annotate(key, annotator, rollout, deadline)
             if not outcome.annotation.transient:
                 await self._store.put(key, msgspec.msgpack.encode(outcome.annotation))
             return _Outcome(outcome.annotation, outcome.usage)
@@ -196,10 +205,13 @@ class Pipeline:
                 raise
             return shared  # type: ignore[return-value]  # the key names the recipe, so the kind is A
 
-    async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
-        set_out(_lines(annotator, weighed=rollout.entropies is not None), deadline)
-        with span("annotate"):
-            annotation, usage = await annotator.annotate(rollout, deadline=deadline)
+    async def _annotate(
+        self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
+    ) -> _Outcome[A]:
+        async with self._quarantine.watching(key):
+            set_out(_lines(annotator, weighed=rollout.entropies is not None), deadline)
+            with span("annotate"):
+                annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         tenant = current_caller().tenant
         self._telemetry.engine_tokens.labels(tenant, "prompt").inc(usage.prompt_tokens)
         self._telemetry.engine_tokens.labels(tenant, "completion").inc(usage.completion_tokens)

@@ -129,7 +129,7 @@ def test_who_would_be_late_is_told_at_once(narrow: Service) -> None:
     assert outcomes.count("overloaded") >= 8
     assert outcomes.count("ok") >= 3
     refusals = re.search(
-        r"^assay_queue_refused_total\{.*critic.*\} (\S+)$", narrow.client.get("/metrics").text, re.M
+        r"^assay_queue_refused_total\{.*critic.*open.*\} (\S+)$", narrow.client.get("/metrics").text, re.M
     )
     assert refusals is not None
     assert float(refusals[1]) >= outcomes.count("overloaded")

@@ -101,7 +101,12 @@ class Engine(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether the model can answer now."""
+        """Whether a question would be taken up now; nothing is computed to know it."""
+        ...
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last work failed, so that only an answer can show that it still can."""
         ...
 
     async def close(self) -> None:
@@ -246,6 +251,15 @@ class Adaptable(Engine, Protocol):
 
     def adapted(self, task: str) -> Self:
         """The same engine with the adapter of a task, itself where the task has none."""
+        ...
+
+
+@runtime_checkable
+class Renders(Engine, Protocol):
+    """An engine that writes prompts by the chat template of its model."""
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
         ...
 
 

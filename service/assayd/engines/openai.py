@@ -17,7 +17,7 @@ from ..domain.ports import Deadline, FinishReason, Generation, Queue, Sampling
 from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Message, Role
 from ..domain.sequence import Choice
-from ..settings import EngineSettings
+from ..settings import Determinism, EngineSettings
 from .lateness import refuse_late
 from .preparing import estimated_tokens
 from .turnstile import Turnstile
@@ -113,6 +113,11 @@ class Generator:
                 "the openai engine needs `base_url` (such as http://localhost:8000/v1) and `model` "
                 "(the name the server knows it by)"
             )
+        if settings.determinism is not Determinism.NONE:
+            raise ValueError(
+                f"determinism is {settings.determinism}, which the server behind base_url cannot be held to: set it to "
+                "none, or host the model with `engine` transformers"
+            )
         key = None if settings.api_key is None else settings.api_key.get_secret_value()
         ref = ModelRef(settings.model, settings.revision or UNPINNED, "openai")
         return cls(settings.base_url, ref, api_key=key, max_in_flight=settings.max_in_flight or MAX_IN_FLIGHT)
@@ -130,6 +135,11 @@ class Generator:
         except (httpx.HTTPError, TimeoutError):
             return False
         return response.status_code < 500
+
+    @property
+    def failing(self) -> bool:
+        """Never: what its server went through is not told here."""
+        return False
 
     async def close(self) -> None:
         """Close the connections; safe to call twice."""

@@ -2,16 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import structlog
 from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
-from ..domain.failure import Failure, FailureKind, RecipeChanged, Rejected
+from ..domain.failure import Failure, FailureKind, Rejected
 from ..domain.ports import Annotation, Annotator, Deadline
-from ..domain.provenance import ModelRef, Provenance, Recipe
+from ..domain.provenance import ModelRef, Provenance
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
@@ -19,9 +19,8 @@ from .body import kind_of, while_connected
 from .bounds import oversized
 from .entry import entry_of
 from .house import house_of
+from .pinning import check_pin
 from .schemas import JudgeRequest, WireRollout
-
-REWARD_MATCH: Final = "If-Reward-Match"
 
 A = TypeVar("A", bound=Annotation)
 W = TypeVar("W")
@@ -64,7 +63,7 @@ async def judge(
     wire = body.tokenizer
     tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
     annotator = await annotator_for(tokenizer)
-    _check_pin(request, annotator.recipe)
+    check_pin(request, annotator.recipe)
     _refuse_hopeless(request, body, annotator, deadline)
     outcomes, moments = _outcomes(body)
     refused = [oversized(rollout, house.settings.server) for rollout in body.rollouts]
@@ -129,12 +128,6 @@ def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) 
     if isinstance(item.rollout, Failure):
         raise TypeError("a rollout that was never aligned came back judged")
     return answered(item.id, item.rollout, result.annotation, result.provenance)
-
-
-def _check_pin(request: Request, recipe: Recipe) -> None:
-    pinned = request.headers.get(REWARD_MATCH)
-    if pinned is not None and pinned.strip('" ') != recipe.id:
-        raise RecipeChanged(pinned, recipe.id)
 
 
 def _outcomes(body: JudgeRequest) -> tuple[Sequence[float | None], Moments | None]:

@@ -1,16 +1,14 @@
 """Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from ...domain.caller import ITSELF, calling
-from ...domain.failure import AnnotationFailed
 from ...domain.ports import Deadline, Generation, Queue, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
 from ...domain.sequence import Choice
-from ...settings import EngineSettings
+from ...settings import Determinism, EngineSettings
 from ..batcher import Batcher, nearest
 from ..lateness import refuse_late
 from ..model_files import read_card
@@ -22,7 +20,6 @@ from .loading import Loaded, load
 
 BUDGET_TOKENS: Final = 32_768
 """Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
-CANARY_TIMEOUT_S: Final = 5.0
 
 
 class Generator:
@@ -39,7 +36,9 @@ class Generator:
         self._questions = Questions(loaded.tokenizer, loaded.ref.name, context, loaded.vocabulary)
         self._openings = Openings(loaded.tokenizer.get_vocab)
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
-        budget_tokens = BUDGET_TOKENS if self.decoder.can_share else 1
+        # A token written beside others is rounded by how many they are and how long: held rows are written alone.
+        shared = self.decoder.can_share and loaded.determinism is Determinism.NONE
+        budget_tokens = BUDGET_TOKENS if shared else 1
         self._batcher = Batcher(self.decoder.run, nearest(budget_tokens), name=f"model {loaded.ref.name}")
 
     @classmethod
@@ -55,15 +54,17 @@ class Generator:
         return self._batcher.line
 
     async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to write a token first."""
-        if not self._batcher.failing:
-            return self._batcher.alive
-        try:
-            with calling(ITSELF):
-                await self._submit(Row([0], Sampling(max_tokens=1)), Deadline.after(CANARY_TIMEOUT_S))
-        except AnnotationFailed:
-            return False
-        return True
+        """Whether the thread that owns the model lives."""
+        return self._batcher.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last forward pass failed."""
+        return self._batcher.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._questions.encode(messages, 0)
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""

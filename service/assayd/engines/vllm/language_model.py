@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Self
 
@@ -10,12 +10,13 @@ from vllm import SamplingParams
 from vllm.logprobs import FlatLogprobs
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import AnnotationFailed, Blame, FailureKind
 from ...domain.ports import Deadline, FinishReason, Generation, Sampling, TokenStats, Window
 from ...domain.provenance import Usage
 from ...domain.rollout import Completion, Message
 from ...domain.sequence import Choice
 from ...settings import EngineSettings
+from ..batcher import NOT_FINITE
 from ..model_files import read_card
 from ..openings import Openings
 from ..preparing import prepared
@@ -81,6 +82,10 @@ class LanguageModel(Hosted):
     def adapted(self, task: str) -> Self:
         """The same engine with the LoRA adapter of a task, itself where the task has none."""
         return self._adapted.get(task, self)
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._questions.encode(messages, 0)
 
     @property
     def entropy_approx(self) -> str | None:
@@ -149,7 +154,7 @@ class LanguageModel(Hosted):
             opened = [_entropy(weighed, place, self._text.vocabulary) for place in places[1:]]
             opened.append(_entropy(told.outputs[0].logprobs, 0, self._text.vocabulary))
         if not all(map(math.isfinite, (*logprobs, *opened))):
-            raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
+            raise AnnotationFailed(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
         stats = token_stats(reading, completion, logprobs, opened)
         return stats if entropies else replace(stats, entropies=())
 
