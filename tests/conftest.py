@@ -22,6 +22,7 @@ import pytest
 import uvicorn
 
 from assayd.app import create_app
+from assayd.health.questions import CANARY
 from assayd.settings import EngineName, EngineSettings, Settings
 
 # A shared machine makes any single example slow now and then; speed is measured in tests/benchmarks.
@@ -73,6 +74,8 @@ def embedded(embedded_url: str) -> Iterator[httpx.Client]:
 class ScriptedCritic:
     """An OpenAI-compatible server that answers every chat with what ``reply`` says, and remembers the prompts.
 
+    Canaries it answers always alike.
+
     ``reply`` is a text, None (content null), or a function of the prompt. ``likely`` are the probabilities of the first
     token, told to who asks for them; None: they are never told.
     """
@@ -101,6 +104,10 @@ class ScriptedCritic:
             return
         request = json.loads(body)
         prompt = "\n".join(message["content"] for message in request["messages"])
+        if prompt == CANARY.prompt[0].content:
+            # Asked by the service itself, whenever it likes.
+            await self._send(send, 200, {"choices": [{"message": {"content": "7"}, "finish_reason": "stop"}]})
+            return
         self.bodies.append(request)
         self.prompts.append(prompt)
         await asyncio.sleep(self.delay_s)

@@ -126,9 +126,10 @@ def _check(options: argparse.Namespace) -> int:
             print(f"{url} does not answer ({why}). Start it with `assayd serve`, or name another URL.")
             return FAILED
     try:
-        parts, told = ready.json().get("parts"), info.json()
+        said, told = ready.json(), info.json()
+        parts, complaints = said.get("parts"), said.get("complaints") or {}
     except (ValueError, AttributeError):
-        parts, told = None, {}
+        parts, complaints, told = None, {}, {}
     if not isinstance(parts, dict) or not isinstance(told, dict):
         print(f"{url} answers, but not as this service does (HTTP {ready.status_code}). Is the port right?")
         return FAILED
@@ -140,6 +141,8 @@ def _check(options: argparse.Namespace) -> int:
     waiting = [name for name, is_ready in parts.items() if not is_ready]
     if waiting:
         print(f"Not ready: {', '.join(waiting)}. Models may still be loading; the service's log says more.")
+    for name, complaint in complaints.items():
+        print(f"  {name}: {complaint}")
     return 0 if ready.is_success else FAILED
 
 

@@ -155,7 +155,9 @@ class FakeServer:
             return 200, {"status": "ok"}
         if path == "/readyz":
             status = "ok" if self.ready else "not_ready"
-            return (200 if self.ready else 503), {"status": status, "parts": {"fake": self.ready}}
+            complaints = {} if self.ready else {"fake": "the test said so"}
+            told = {"status": status, "parts": {"fake": self.ready}, "complaints": complaints}
+            return (200 if self.ready else 503), told
         if path == "/info":
             limits = {"max_rollouts": self.max_rollouts, "max_body_mb": self.max_bytes / 1e6}
             return 200, {"service_version": self.version, "models": {"critic": fake.MODEL}, "limits": limits}

@@ -1,5 +1,6 @@
 """The ASGI application: routes over a running service."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
@@ -37,8 +38,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with open_runtime(settings, telemetry) as runtime:
-            yield {"house": runtime, "arriving": Arriving(max_mb=settings.server.max_arriving_mb)}
+        async with open_runtime(settings, telemetry) as runtime, runtime.watch:
+            # Models and libraries are some million objects that stay: to look at them all again for garbage, now and
+            # then, would stop every call for a second.
+            gc.collect()
+            gc.freeze()
+            try:
+                yield {"house": runtime, "arriving": Arriving(max_mb=settings.server.max_arriving_mb)}
+            finally:
+                gc.unfreeze()
 
     app = FastAPI(
         title="Assay",

@@ -13,18 +13,23 @@ import structlog
 from .admission import Admission, Tenant, Visitor
 from .claiming import once
 from .domain.caller import calling, current_caller
-from .domain.failure import AnnotationFailed, Failure, FailureKind
-from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Store
+from .domain.failure import AnnotationFailed, Failure, FailureKind, Rejected
+from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Queue, Store
 from .domain.provenance import Provenance, Recipe, Usage
 from .domain.rollout import Rollout
 from .drift import Drift
-from .engines.line import refuse_hopeless
+from .engines.line import lines_of, refuse_hopeless, set_out
+from .engines.preparing import hands
 from .flights import Flights
+from .health.quarantine import Quarantine
 from .telemetry import CacheFault, CacheOperation, Subject, Telemetry
 from .tracing import span
 
 A = TypeVar("A", bound=Annotation)
 
+BEGUN_AT_ONCE: Final = 32
+SLACK_BEFOREHAND: Final = 1.4
+"""More than at the engines' doors: who is let in here is not to be refused there, after all that is done between."""
 _OK: Final = "ok"
 _COSTLY: Final = frozenset(
     {
@@ -57,12 +62,33 @@ class _Outcome(Generic[A]):
 class Pipeline:
     """The road from rollouts to results, the same for every annotator."""
 
-    def __init__(self, store: Store, admission: Admission, drift: Drift, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        store: Store,
+        admission: Admission,
+        quarantine: Quarantine,
+        drift: Drift,
+        telemetry: Telemetry,
+    ) -> None:
         self._store = store
         self._admission = admission
+        self._quarantine = quarantine
         self._drift = drift
         self._telemetry = telemetry
         self._flights: Flights[_Outcome[Annotation]] = Flights()
+
+    def refuse_hopeless(
+        self, annotator: Annotator[A], tokens: int, deadline: Deadline, *, weighed: bool
+    ) -> None:
+        """Look ahead before a call is prepared whose shortest rollout has so many tokens, ``weighed`` by the trainer.
+
+        Raises ``Rejected`` (``overloaded``) where the lines that it would go through are too long by now.
+        """
+        try:
+            road = (hands().line, *_lines(annotator, weighed=weighed))
+            refuse_hopeless(road, tokens, deadline, slack=SLACK_BEFOREHAND)
+        except AnnotationFailed as error:
+            raise Rejected(error.kind, error.detail, retry_after_s=error.retry_after_s) from error
 
     async def run(
         self,
@@ -81,9 +107,14 @@ class Pipeline:
         async with self._admission.admit(visitor, annotator.recipe, items) as permit:
             with calling(visitor.caller):
                 async with asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(self._judge(annotator, kind, item, deadline)) for item in items
-                    ]
+                    tasks = []
+                    for start in range(0, len(items), BEGUN_AT_ONCE):
+                        tasks += [
+                            group.create_task(self._judge(annotator, kind, item, deadline))
+                            for item in items[start : start + BEGUN_AT_ONCE]
+                        ]
+                        # Thousands that begin in one breath are all that the event loop would do for a second.
+                        await asyncio.sleep(0)
             results = [task.result() for task in tasks]
             await self._admission.give_back(permit, [not _cost_something(result) for result in results])
         self._count(visitor.tenant, annotator.recipe, items, results)
@@ -122,7 +153,7 @@ class Pipeline:
             return Judged(outcome.annotation, Provenance(key, outcome.cached, outcome.usage, elapsed_s))
 
         if not recipe.cacheable:
-            return judged(await self._annotate(annotator, rollout, deadline))
+            return judged(await self._annotate(key, annotator, rollout, deadline))
         remembered = await self._recall(key, kind)
         if remembered is not None:
             self._look_up("hit")
@@ -145,7 +176,7 @@ class Pipeline:
         self, key: str, annotator: Annotator[A], kind: type[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async def annotate_and_remember() -> _Outcome[Annotation]:
-            outcome = await self._annotate(annotator, rollout, deadline)
+            outcome = await self._annotate(key, annotator, rollout, deadline)
             if not outcome.annotation.transient:
                 await self._store.put(key, msgspec.msgpack.encode(outcome.annotation))
             return _Outcome(outcome.annotation, outcome.usage)
@@ -174,11 +205,13 @@ class Pipeline:
                 raise
             return shared  # type: ignore[return-value]  # the key names the recipe, so the kind is A
 
-    async def _annotate(self, annotator: Annotator[A], rollout: Rollout, deadline: Deadline) -> _Outcome[A]:
-        if isinstance(annotator, AsksInTurn):
-            refuse_hopeless(annotator.engines_for(rollout), deadline)
-        with span("annotate"):
-            annotation, usage = await annotator.annotate(rollout, deadline=deadline)
+    async def _annotate(
+        self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
+    ) -> _Outcome[A]:
+        async with self._quarantine.watching(key):
+            set_out(_lines(annotator, weighed=rollout.entropies is not None), deadline)
+            with span("annotate"):
+                annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         tenant = current_caller().tenant
         self._telemetry.engine_tokens.labels(tenant, "prompt").inc(usage.prompt_tokens)
         self._telemetry.engine_tokens.labels(tenant, "completion").inc(usage.completion_tokens)
@@ -204,6 +237,11 @@ class Pipeline:
             if isinstance(item, Rollout) and isinstance(result, Judged)
         )
         self._drift.observe(subject, judged)
+
+
+def _lines(annotator: Annotator[A], *, weighed: bool) -> tuple[Queue, ...]:
+    """Through which a rollout goes, none where that depends on it."""
+    return lines_of(annotator.engines_for(weighed=weighed)) if isinstance(annotator, AsksInTurn) else ()
 
 
 def _cost_something(result: Judged[A] | Failure) -> bool:

@@ -24,10 +24,14 @@ from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
 from .domain.text import Alignment
+from .doorkeeper import Doorkeeper
 from .drift import Drift
 from .engines import POCKET_CRITIC
 from .engines.permitted import Permitted
 from .engines.tokenizers import Aligner, RawCompletion
+from .health.canaries import Canaries
+from .health.quarantine import Quarantine
+from .health.watch import Watch
 from .hosting import Hosting, adapted
 from .pipeline import Pipeline
 from .prompt_files import load_prompts
@@ -58,11 +62,14 @@ class Runtime:
         admission: Admission,
         aligner: Aligner,
         prompts: Mapping[str, Prompt],
+        canaries: Canaries,
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
         self.admission = admission
-        self.pipeline = Pipeline(store, admission, Drift(settings.drift, telemetry), telemetry)
+        self.doorkeeper = Doorkeeper()
+        quarantine = Quarantine(settings.health.quarantine_s, telemetry)
+        self.pipeline = Pipeline(store, admission, quarantine, Drift(settings.drift, telemetry), telemetry)
         self._critic = critic
         self._segments = segments
         self._sequences = sequences
@@ -71,6 +78,7 @@ class Runtime:
         self._aligner = aligner
         self._permitted = Permitted(settings.tokenizers)
         self._prompts = prompts
+        self.watch = Watch(self.engines, canaries, interval_s=settings.health.interval_s, telemetry=telemetry)
         self._draining = False
 
     async def critic(
@@ -172,11 +180,16 @@ class Runtime:
 
     async def readiness(self) -> Readiness:
         """Each part by name, and whether it can answer now. Nothing needs the cache but time."""
-        parts: dict[str, Engine | Store] = {**self.engines, _CACHE: self._store}
-        ready = await asyncio.gather(*(part.ready() for part in parts.values()))
-        doors = await self.admission.parts()
-        told = {**dict(zip(parts, ready, strict=True)), **doors}
-        return Readiness(told, dispensable=frozenset({_CACHE, *doors}), draining=self._draining)
+        complaints, cached, doors = await asyncio.gather(
+            self.watch.complaints(), self._store.ready(), self.admission.parts()
+        )
+        parts = {use: complaint is None for use, complaint in complaints.items()}
+        return Readiness(
+            {**parts, _CACHE: cached, **doors},
+            dispensable=frozenset({_CACHE, *doors}),
+            complaints={use: complaint for use, complaint in complaints.items() if complaint is not None},
+            draining=self._draining,
+        )
 
     def drain(self) -> None:
         """Say that no calls should come any more; those that come are answered as ever."""
@@ -217,6 +230,7 @@ class Runtime:
 @asynccontextmanager
 async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Runtime]:
     """The service as the settings ask for it, while the block runs."""
+    canaries = Canaries(settings.health.canaries)
     async with AsyncExitStack() as stack:
         stack.enter_context(traced(settings.tracing))
         store = await _open_store(settings.cache, telemetry)
@@ -239,6 +253,7 @@ async def open_runtime(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             admission=admission,
             aligner=Aligner(POCKET_CRITIC),
             prompts=load_prompts(room),
+            canaries=canaries,
         )
         for engine in runtime.engines.values():
             if isinstance(engine, Queues):

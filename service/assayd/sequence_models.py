@@ -176,7 +176,9 @@ def _value_settings(settings: SequenceSettings) -> ValueSettings | None:
         return ValueSettings(engine=EngineName.FAKE)
     if settings.value_model is None:
         embedded = settings.engine is EngineName.POCKET and POCKET_VALUE.is_dir()
-        return ValueSettings(engine=EngineName.POCKET) if embedded else None
+        if not embedded:
+            return None
+        return ValueSettings(engine=EngineName.POCKET, determinism=settings.determinism)
     return ValueSettings(
         engine=EngineName.TRANSFORMERS,
         model=settings.value_base,
@@ -185,6 +187,7 @@ def _value_settings(settings: SequenceSettings) -> ValueSettings | None:
         dtype=settings.dtype,
         device=settings.device,
         max_model_len=settings.max_model_len,
+        determinism=settings.determinism,
     )
 
 

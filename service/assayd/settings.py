@@ -35,6 +35,21 @@ class EngineName(StrEnum):
     FAKE = "fake"
 
 
+class Determinism(StrEnum):
+    """How much a rollout's numbers may depend on who else is asking.
+
+    ``none``: by rounding. ``bucketed``: rows are read in a few fixed shapes, so nearly never. ``strict``: not by a bit.
+    """
+
+    NONE = "none"
+    BUCKETED = "bucketed"
+    STRICT = "strict"
+
+    def named(self, numbers: str) -> str:
+        """The numbers that an engine computes in at this level, as recipes name them."""
+        return numbers if self is Determinism.NONE else f"{numbers} {self}"
+
+
 class ServerSettings(Section):
     """Where the service listens and how much it takes in."""
 
@@ -112,6 +127,8 @@ class EngineSettings(Section):
     dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = Field(None, ge=1)
+    determinism: Determinism = Determinism.NONE
+    """`strict`: the same numbers to the last bit, alone or in company; `bucketed`: nearly always, in few shapes."""
     allow_pickle: bool = False
     """Read PyTorch's own weight files (`.bin`) where a model has no safetensors; their format can carry code."""
     max_in_flight: int | None = Field(None, ge=1)
@@ -226,6 +243,19 @@ class CacheSettings(Section):
     A call is looked up by commands for 32 rollouts each, four at a time: a Redis that is gone costs it this once."""
 
 
+class HealthSettings(Section):
+    """How it is noticed that a hosted model is not what it was, and how long an item that breaks one is kept apart."""
+
+    canaries: Path | None = None
+    """File with each model's answer to its canary: written when a model is first hosted, compared ever after.
+
+    Without one, answers are remembered as long as the service runs. Those of the embedded models come with them."""
+    interval_s: float = Field(60.0, gt=0)
+    """How often each model is asked its canary: one small question."""
+    quarantine_s: float = Field(600.0, gt=0)
+    """How long a rollout on which an engine failed by itself is answered as failed, without asking the engine."""
+
+
 class DriftSettings(Section):
     """When the rewards of a tenant's task are no longer what they were; what each alarm means is in docs/metrics.md."""
 
@@ -303,6 +333,7 @@ class Settings(BaseSettings):
     rewriter: RewriterSettings = RewriterSettings()
     sequence: SequenceSettings = SequenceSettings()
     cache: CacheSettings = CacheSettings()
+    health: HealthSettings = HealthSettings()
     tenants: TenantsSettings = TenantsSettings()
     drift: DriftSettings = DriftSettings()
     tracing: TracingSettings = TracingSettings()

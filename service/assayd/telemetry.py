@@ -62,6 +62,13 @@ class CacheFault(StrEnum):
     TOO_LARGE = "too_large"
 
 
+class QuarantineEvent(StrEnum):
+    """What became of a rollout that breaks an engine."""
+
+    KEPT = "kept"
+    REFUSED = "refused"
+
+
 class Telemetry:
     """The metrics of one service, in a registry of their own so that two services can share a process."""
 
@@ -111,6 +118,18 @@ class Telemetry:
             "assay_cache_errors",
             "Commands to the cache that failed, and single values that were no good",
             ["operation", "reason"],
+            registry=self.registry,
+        )
+        self.canary_sound = Gauge(
+            "assay_canary_sound",
+            "Whether a hosted model answers its canary as it once did",
+            ["engine"],
+            registry=self.registry,
+        )
+        self.quarantine = Counter(
+            "assay_quarantine",
+            "Rollouts that broke an engine: kept apart, and refused when they came again",
+            ["event"],
             registry=self.registry,
         )
         self.engine_tokens = Counter(

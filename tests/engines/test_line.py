@@ -1,6 +1,7 @@
 """The door in front of an engine, and its turnstile."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from assayd.domain.caller import Caller, calling
 from assayd.domain.failure import AnnotationFailed, FailureKind
 from assayd.domain.ports import Deadline
+from assayd.engines.preparing import HANDS, prepared
 from assayd.engines.turnstile import Turnstile
 
 HEAVY, LIGHT = Caller("heavy"), Caller("light")
@@ -113,6 +115,30 @@ async def test_what_is_let_in_once_is_let_in_everywhere(engine: Engine) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_texts_are_prepared_in_turns() -> None:
+    """Who brings two hundred texts does not keep the one of another waiting, nor does who gives up on his."""
+    done: list[str] = []
+
+    async def prepare(caller: Caller) -> None:
+        with calling(caller):
+            done.append(await prepared(TOKENS, _slowly, caller.tenant))
+
+    tasks = [asyncio.create_task(prepare(HEAVY)) for _ in range(200)]
+    await asyncio.sleep(0)
+    await asyncio.create_task(prepare(LIGHT))
+    assert done.index("light") <= 2 * HANDS
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await prepare(LIGHT)
+    assert done[-1] == "light"
+
+
+def _slowly(name: str) -> str:
+    time.sleep(WORK_S)
+    return name
 
 
 async def test_a_turn_that_is_called_off_passes_on(engine: Engine) -> None:

@@ -51,7 +51,12 @@ class Process:
         """Start it and return when it takes connections."""
         with self.log.open("ab") as log:
             self._running = subprocess.Popen(
-                self._command, stdout=log, stderr=log, env=self._environment, cwd=HERE.parents[1]
+                self._command,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                cwd=HERE.parents[1],
+                start_new_session=True,
             )
         wait_until(self._listens, f"{self._command[:4]} does not start, see {self.log}", START_WITHIN_S)
 
@@ -61,9 +66,9 @@ class Process:
             self._running.send_signal(signal_number)
 
     def kill(self) -> None:
-        """``kill -9``, stopped or not."""
-        if self._running is not None:
-            self._running.kill()
+        """``kill -9``, stopped or not, with all that it has started."""
+        if self._running is not None and self._running.poll() is None:
+            os.killpg(self._running.pid, signal.SIGKILL)
             self._running.wait()
 
     def end(self) -> tuple[int, float]:

@@ -178,11 +178,11 @@ def _answers(url: str) -> bool:
 
 
 async def soak(pid: int, load: Load, callers: int, intervals: int, every_s: float) -> dict[str, list[float]]:
-    """Figures by name, one each interval; the first tenth is for warming up."""
+    """Figures by name, one each interval, after a quarter as many for warming up: all sizes seen, a full cache."""
     figures: dict[str, list[float]] = {name: [] for name in GROWTH}
     tenants = itertools.cycle(TENANTS)
     tasks = [asyncio.create_task(load.caller(next(tenants))) for _ in range(callers)]
-    warm = max(intervals // 10, 1)
+    warm = max(intervals // 4, 1)
     try:
         for number in range(-warm, intervals):
             load.interval = Interval()

@@ -103,6 +103,12 @@ def test_what_is_done_by_the_deadline_is_answered(narrow: Service) -> None:
     assert narrow.waiting() == 0
 
 
+def _refused_unread(narrow: Service) -> int:
+    """The status of a call that says nothing to judge, right behind one that was refused."""
+    narrow.judge("late", timeout_s=2)
+    return narrow.client.post("/score/token", json={"timeout_s": 2}).status_code
+
+
 def test_who_would_be_late_is_told_at_once(narrow: Service) -> None:
     """503 and when to come again, while a caller who has the time is let in; what fits of a call is judged."""
     narrow.critic.delay_s = 0.4
@@ -115,6 +121,7 @@ def test_who_would_be_late_is_told_at_once(narrow: Service) -> None:
     assert (refused.status_code, refused.json()["kind"]) == (503, "overloaded")
     assert time.monotonic() - began_s < 1.5
     assert 2 <= int(refused.headers["Retry-After"]) <= 20
+    assert 503 in {_refused_unread(narrow) for _ in range(10)}
     assert narrow.outcomes("patient", timeout_s=30) == ["ok"]
     busy.join()
     assert not any("late" in prompt for prompt in narrow.critic.prompts)
@@ -122,7 +129,7 @@ def test_who_would_be_late_is_told_at_once(narrow: Service) -> None:
     assert outcomes.count("overloaded") >= 8
     assert outcomes.count("ok") >= 3
     refusals = re.search(
-        r"^assay_queue_refused_total\{.*critic.*\} (\S+)$", narrow.client.get("/metrics").text, re.M
+        r"^assay_queue_refused_total\{.*critic.*open.*\} (\S+)$", narrow.client.get("/metrics").text, re.M
     )
     assert refusals is not None
-    assert float(refusals[1]) == 1 + outcomes.count("overloaded")
+    assert float(refusals[1]) >= outcomes.count("overloaded")

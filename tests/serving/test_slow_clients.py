@@ -69,6 +69,9 @@ def trickle(connection: socket.socket, piece: bytes) -> bytes:
     while time.monotonic() < give_up_at:
         try:
             connection.sendall(piece)
+        except OSError:
+            return said + everything(connection)
+        try:
             received = connection.recv(65536)
         except TimeoutError:
             continue

@@ -42,9 +42,7 @@ def failing_as(on_error: OnError, rollout: Rollout) -> Iterator[None]:
     except AnnotationFailed as failure:
         if on_error is OnError.FAIL:
             raise
-        raise AnnotationFailed(
-            failure.kind, failure.detail, critique=failure.critique, rewards=zeros(rollout)
-        ) from failure
+        raise failure.restated(rewards=zeros(rollout)) from failure
 
 
 def with_outcome(

@@ -10,7 +10,7 @@ from typing import Final
 
 from ..domain.annotation import TokenAnnotation
 from ..domain.failure import AnnotationFailed, FailureKind, Rejected
-from ..domain.ports import Deadline, Generates, Generation, Sampling
+from ..domain.ports import Deadline, Engine, Generates, Generation, Sampling
 from ..domain.provenance import ModelRef, Recipe, Usage
 from ..domain.rollout import Message, Role, Rollout
 from .compat import RELEASED
@@ -72,6 +72,10 @@ class SpanCritic:
     def recipe(self) -> Recipe:
         """What this critic is, apart from the rollout."""
         return self._recipe
+
+    def engines_for(self, *, weighed: bool) -> tuple[Engine, ...]:
+        """The critic, unless rollouts that earned enough are spared it."""
+        return (self._engine,) if self._options.threshold is None else ()
 
     async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[TokenAnnotation, Usage]:
         """Judge one rollout.

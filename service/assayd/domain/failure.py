@@ -30,6 +30,16 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"
 
 
+class Blame(StrEnum):
+    """What an engine's failure says of the rollout that it touches.
+
+    ``alone``: it was read with no other, so it is to blame. ``present``: it was inside when the engine died.
+    """
+
+    ALONE = "alone"
+    PRESENT = "present"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The annotation that could not be made.
@@ -79,6 +89,7 @@ class RecipeChanged(Rejected):
             FailureKind.INVALID,
             f"the recipe is now {current}, the call pins {pinned}: model, prompt, options or service have changed",
         )
+        self.current = current
 
 
 class ArrivedTooSlowly(Rejected):
@@ -103,11 +114,26 @@ class AnnotationFailed(AssayError):
         critique: str | None = None,
         rewards: tuple[float, ...] | None = None,
         retry_after_s: float | None = None,
+        blame: Blame | None = None,
     ) -> None:
         super().__init__(kind, detail)
+        self.blame = blame
         self.critique = critique
         self.rewards = rewards
         self.retry_after_s = retry_after_s
+
+    def restated(
+        self, *, detail: str | None = None, rewards: tuple[float, ...] | None = None
+    ) -> "AnnotationFailed":
+        """The same failure in other words, or with rewards that were asked for on failure."""
+        return AnnotationFailed(
+            self.kind,
+            self.detail if detail is None else detail,
+            critique=self.critique,
+            rewards=self.rewards if rewards is None else rewards,
+            retry_after_s=self.retry_after_s,
+            blame=self.blame,
+        )
 
     @property
     def failure(self) -> Failure:

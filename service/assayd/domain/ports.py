@@ -101,7 +101,12 @@ class Engine(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether the model can answer now."""
+        """Whether a question would be taken up now; nothing is computed to know it."""
+        ...
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last work failed, so that only an answer can show that it still can."""
         ...
 
     async def close(self) -> None:
@@ -250,6 +255,15 @@ class Adaptable(Engine, Protocol):
 
 
 @runtime_checkable
+class Renders(Engine, Protocol):
+    """An engine that writes prompts by the chat template of its model."""
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        ...
+
+
+@runtime_checkable
 class Tended(Engine, Protocol):
     """An engine in a process of its own, which may die, be started again, and be sent to sleep."""
 
@@ -389,8 +403,8 @@ class Annotator(Protocol[A_co]):
 
 @runtime_checkable
 class AsksInTurn(Protocol):
-    """An annotator for which one engine's answer is another one's question."""
+    """An annotator that asks its engines one after the other."""
 
-    def engines_for(self, rollout: Rollout) -> Sequence[Engine]:
-        """The models that the rollout will go through, one after the other."""
+    def engines_for(self, *, weighed: bool) -> Sequence[Engine]:
+        """The models that a rollout goes through for certain; ``weighed`` says that it brings its entropies."""
         ...

@@ -1,7 +1,7 @@
 """Whether a service can do its work, part by part."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -19,10 +19,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Each part by name, and whether it can answer now; ``dispensable`` are those it can judge without."""
+    """Each part by name, and whether it can answer now; ``dispensable`` are those it can judge without.
+
+    ``complaints`` says what is wrong with parts of which that is known.
+    """
 
     parts: Mapping[str, bool]
     dispensable: frozenset[str] = frozenset()
+    complaints: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
 
     @property

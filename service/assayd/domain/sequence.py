@@ -91,7 +91,12 @@ class ValuesPrompts(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether it can answer now."""
+        """Whether a question would be taken up now; nothing is computed to know it."""
+        ...
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last work failed, so that only an answer can show that it still can."""
         ...
 
     async def close(self) -> None:

@@ -25,6 +25,8 @@ POCKET_VALUE: Final = _POCKET / "value"
 """The embedded value head, over the embedded language model."""
 POCKET_NORMALIZER: Final = _POCKET / "normalizer.json"
 """What `assayd fit-normalizer` made of the embedded segment model's rewards."""
+POCKET_CANARIES: Final = _POCKET / "canaries.json"
+"""What the embedded models answer to their canary: `make canaries`."""
 
 ENGINES: Final[dict[str, str]] = {
     "pocket": "assayd.engines.pocket",

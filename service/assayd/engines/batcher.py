@@ -16,9 +16,12 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import structlog
 
-from ..domain.failure import AnnotationFailed, FailureKind
+from ..domain.failure import AnnotationFailed, Blame, FailureKind
 from ..domain.ports import Deadline
 from .line import Line
+
+NOT_FINITE: Final = "the model computed numbers that are not finite"
+"""Of one row: its neighbours in the batch are none the worse."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,10 +58,10 @@ class Job(Generic[Item, Result]):
         with suppress(InvalidStateError):
             self._future.set_result(result)
 
-    def fail(self, kind: FailureKind, detail: str) -> None:
+    def fail(self, kind: FailureKind, detail: str, *, blame: Blame | None = None) -> None:
         """Tell the caller that there will be no result; moot once the job is gone."""
         with suppress(InvalidStateError):
-            self._future.set_exception(AnnotationFailed(kind, detail))
+            self._future.set_exception(AnnotationFailed(kind, detail, blame=blame))
 
     async def result(self) -> Result:
         """Wait until the deadline; whoever stops waiting makes the job ``gone``."""
@@ -215,6 +218,7 @@ class Batcher(Generic[Item, Result]):
                 suspects[0].fail(
                     FailureKind.ENGINE,
                     "the model failed on this rollout, though it was run alone; the service's log says where",
+                    blame=Blame.ALONE,
                 )
             return
         middle = len(suspects) // 2

@@ -94,6 +94,11 @@ class _Scripted(Generic[Asked, Answer]):
         """Whether it can answer: always."""
         return True
 
+    @property
+    def failing(self) -> bool:
+        """Never, whatever was scripted."""
+        return False
+
     async def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
 

@@ -3,7 +3,8 @@
 The door refuses whoever it knows to be late: by what is in front of a newcomer of this tenant and by the engine's pace
 of late, the wait alone is longer than the deadline allows. It refuses too what would make the line longer than it may
 be, of those tenants who take up more than their share of it. Work is refused before its first engine or not at all:
-what has been let in to one engine is let in to the next. So ``refuse_hopeless`` looks at all of them beforehand.
+what has been let in to one engine is let in to the next. So where it is known which they are (``set_out``), it is all
+of them that are looked at.
 """
 
 import time
@@ -16,7 +17,7 @@ from typing import Final, Generic, TypeVar
 
 from ..domain.caller import Caller, current_caller
 from ..domain.failure import AnnotationFailed, FailureKind
-from ..domain.ports import Deadline, Engine, Queues
+from ..domain.ports import Deadline, Engine, Queue, Queues
 from ..tracing import here, record
 from .fair_queue import FairQueue
 from .pace import Pace
@@ -25,11 +26,12 @@ Job = TypeVar("Job", bound=Hashable)
 
 MAX_TOKENS: Final = 4_000_000
 """A thousand for each of as many rollouts as the service takes in at once."""
-SOONEST_RETRY_S: Final = 1.0
-"""The least that ``Retry-After``, which knows whole seconds only, can say."""
+SLACK: Final = 1.2
+"""By how much the work in front may turn out longer than it looks before those who are let in are late."""
 
-_begun: ContextVar[bool] = ContextVar("begun", default=False)
-"""Whether the rollout at hand has been let in to an engine."""
+_BEGUN: Final[tuple[Queue, ...]] = ()
+_road: ContextVar[tuple[Queue, ...] | None] = ContextVar("road", default=None)
+"""The lines before the rollout at hand, None where it is not known; ``_BEGUN`` once it has been let in to one."""
 
 
 @dataclass(slots=True)
@@ -68,9 +70,13 @@ class _Ticket:
 
 
 class Line(Generic[Job]):
-    """Those who wait for an engine, and those inside. Threads may share it; ``lock`` makes several steps one."""
+    """Those who wait for an engine, and those inside. Threads may share it; ``lock`` makes several steps one.
 
-    def __init__(self) -> None:
+    Without a ``door`` nobody is refused.
+    """
+
+    def __init__(self, *, door: bool = True) -> None:
+        self._door = door
         self.lock = RLock()
         self.max_tokens = MAX_TOKENS
         self.queue: FairQueue[Job] = FairQueue()
@@ -85,14 +91,9 @@ class Line(Generic[Job]):
     def enter(self, job: Job, tokens: int, deadline: Deadline) -> None:
         """Let a job of the current caller wait; raises ``AnnotationFailed`` (``overloaded``) where it would in vain."""
         caller = current_caller()
+        if self._door:
+            self._check(caller, tokens, deadline)
         with self.lock:
-            if not _begun.get():
-                try:
-                    self._admit(caller, tokens, deadline)
-                except AnnotationFailed:
-                    self._served[caller.tenant].refused += 1
-                    raise
-            _begun.set(True)
             self._tickets[job] = _Ticket(caller, tokens, time.monotonic(), here())
             self.queue.push(job, tokens, caller)
 
@@ -156,42 +157,68 @@ class Line(Generic[Job]):
             self._pace.learn(tokens, now_s - self._noted_s)
         self._noted_s, self._pressed = now_s, len(self.queue) > 0
 
-    def _admit(self, caller: Caller, tokens: int, deadline: Deadline) -> None:
-        rate = self.tokens_per_s
-        _refuse_if_hopeless(self.tokens_before(caller), rate, deadline)
-        surplus = self.queue.cost + tokens - self.max_tokens
-        if surplus <= 0:
+    def _check(self, caller: Caller, tokens: int, deadline: Deadline) -> None:
+        road = _road.get()
+        if road is _BEGUN:
             return
-        _, own = self.queue.by_tenant().get(caller.tenant, (0, 0))
+        try:
+            refuse_hopeless(road or (self,), tokens, deadline)
+            self._refuse_surplus(caller, tokens)
+        except AnnotationFailed:
+            with self.lock:
+                self._served[caller.tenant].refused += 1
+            raise
+        _road.set(_BEGUN)
+
+    def _refuse_surplus(self, caller: Caller, tokens: int) -> None:
+        with self.lock:
+            surplus = self.queue.cost + tokens - self.max_tokens
+            if surplus <= 0:
+                return
+            _, own = self.queue.by_tenant().get(caller.tenant, (0, 0))
+            share = self.max_tokens * self.queue.share(caller)
         # Alone, a job may be as large as it likes: waiting would not make it smaller.
-        if own and own + tokens > self.max_tokens * self.queue.share(caller):
-            raise _overloaded("as many tokens wait for the engine as may", surplus / rate if rate else 0.0)
+        if own and own + tokens > share:
+            rate = self.tokens_per_s
+            raise _overloaded("as many tokens wait for the engine as may", surplus / rate if rate else 1.0)
 
 
-def refuse_hopeless(engines: Sequence[Engine], deadline: Deadline) -> None:
-    """Refuse work that goes through these engines, one after the other, where it is known that it would be late.
+def lines_of(engines: Sequence[Engine]) -> tuple[Queue, ...]:
+    """The lines in front of them."""
+    return tuple(engine.line for engine in engines if isinstance(engine, Queues))
 
-    What waits for the first is yet to come to the others, so it is before a newcomer there too. Raises
-    ``AnnotationFailed`` (``overloaded``).
+
+def set_out(road: tuple[Queue, ...], deadline: Deadline) -> None:
+    """Say through which lines the rollout at hand will go, one after the other; none where that is not known.
+
+    Raises ``AnnotationFailed`` (``overloaded``) where it is known by now that it would be late.
+    """
+    refuse_hopeless(road, 0, deadline)
+    _road.set(road or None)
+
+
+def refuse_hopeless(road: Sequence[Queue], tokens: int, deadline: Deadline, *, slack: float = SLACK) -> None:
+    """Raise ``AnnotationFailed`` (``overloaded``) for what would be late at the end of the road, by what is known now.
+
+    What waits in the first line is yet to come to the others, so it is before a newcomer there too. Where nothing is
+    in front nobody is refused: to come again later would not help.
     """
     caller, before = current_caller(), 0
-    for engine in engines:
-        if isinstance(engine, Queues):
-            before += engine.line.tokens_before(caller)
-            _refuse_if_hopeless(before, engine.line.tokens_per_s, deadline)
-
-
-def _refuse_if_hopeless(tokens_before: int, tokens_per_s: float | None, deadline: Deadline) -> None:
-    if tokens_per_s is None:
-        return
-    late_s = tokens_before / tokens_per_s - deadline.remaining_s
-    if late_s > 0:
-        raise _overloaded("the work in front of this rollout takes longer than its deadline allows", late_s)
+    for line in road:
+        before += line.tokens_before(caller)
+        rate = line.tokens_per_s
+        if rate is None or before == 0:
+            continue
+        late_s = (slack * before + tokens) / rate - deadline.remaining_s
+        if late_s > 0:
+            raise _overloaded(
+                "the work in front of this rollout takes longer than its deadline allows", late_s
+            )
 
 
 def _overloaded(detail: str, retry_after_s: float) -> AnnotationFailed:
     return AnnotationFailed(
         FailureKind.OVERLOADED,
         f"{detail}: try again later, or allow it more time",
-        retry_after_s=max(retry_after_s, SOONEST_RETRY_S),
+        retry_after_s=retry_after_s,
     )

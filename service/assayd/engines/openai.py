@@ -17,15 +17,14 @@ from ..domain.ports import Deadline, FinishReason, Generation, Queue, Sampling
 from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Message, Role
 from ..domain.sequence import Choice
-from ..settings import EngineSettings
+from ..settings import Determinism, EngineSettings
 from .lateness import refuse_late
+from .preparing import estimated_tokens
 from .turnstile import Turnstile
 
 ATTEMPTS: Final = 6
 READY_TIMEOUT_S: Final = 2.0
 MAX_IN_FLIGHT: Final = 256
-CHARACTERS_PER_TOKEN: Final = 4
-"""As a rule of thumb: what a prompt costs is known here by its characters only."""
 TOP_LOGPROBS: Final = 20
 """The most that OpenAI and vLLM tell."""
 WORTH_RETRYING: Final = {408, 409, 429}
@@ -114,6 +113,11 @@ class Generator:
                 "the openai engine needs `base_url` (such as http://localhost:8000/v1) and `model` "
                 "(the name the server knows it by)"
             )
+        if settings.determinism is not Determinism.NONE:
+            raise ValueError(
+                f"determinism is {settings.determinism}, which the server behind base_url cannot be held to: set it to "
+                "none, or host the model with `engine` transformers"
+            )
         key = None if settings.api_key is None else settings.api_key.get_secret_value()
         ref = ModelRef(settings.model, settings.revision or UNPINNED, "openai")
         return cls(settings.base_url, ref, api_key=key, max_in_flight=settings.max_in_flight or MAX_IN_FLIGHT)
@@ -131,6 +135,11 @@ class Generator:
         except (httpx.HTTPError, TimeoutError):
             return False
         return response.status_code < 500
+
+    @property
+    def failing(self) -> bool:
+        """Never: what its server went through is not told here."""
+        return False
 
     async def close(self) -> None:
         """Close the connections; safe to call twice."""
@@ -235,8 +244,8 @@ class Generator:
 
 
 def _estimated_tokens(body: dict[str, Any]) -> int:
-    characters = sum(len(message["content"]) for message in body["messages"])
-    return characters // CHARACTERS_PER_TOKEN + int(body["max_tokens"])
+    said = sum(estimated_tokens(message["content"]) for message in body["messages"])
+    return said + int(body["max_tokens"])
 
 
 def _format_of(sampling: Sampling) -> dict[str, Any] | None:

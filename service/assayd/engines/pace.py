@@ -2,7 +2,7 @@
 
 from typing import Final
 
-HALF_LIFE_S: Final = 10.0
+HALF_LIFE_S: Final = 5.0
 """Work so long ago counts half."""
 LEARNED_AFTER_S: Final = 0.5
 """Less than this says more about the first pass of a model than about its speed."""

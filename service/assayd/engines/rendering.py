@@ -81,6 +81,10 @@ class Renderer:
         self._check(reading, window)
         return reading
 
+    def prompt_ids(self, prompt: tuple[Message, ...]) -> list[int]:
+        """A prompt as the model reads it."""
+        return self._prompt(prompt, None)[0]
+
     def _prompt(self, prompt: tuple[Message, ...], longest: int | None) -> tuple[list[int], int]:
         ids, dropped = left_truncated(self._tokenizer, prompt, longest)
         if ids:

@@ -1,9 +1,9 @@
 """Brings tokens and characters of completions together, in each of the three ways they are sent."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..domain.failure import AnnotationFailed, Failure, FailureKind
 from ..domain.provenance import ModelRef
@@ -11,6 +11,10 @@ from ..domain.rollout import Completion
 from ..domain.text import Alignment, Unaligned
 from .alignment import PolicyTokenizer
 from .alignment_loading import Tokenizers
+from .preparing import estimated_tokens, prepared
+
+AT_ONCE: Final = 16
+"""Completions of one call that are aligned before another call has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,12 @@ class RawCompletion:
     offsets: tuple[tuple[int, int], ...] | None = None
     mask: tuple[bool, ...] | None = None
     truncated: bool = False
+
+    @property
+    def estimated_tokens(self) -> int:
+        """How many tokens it has, or may have."""
+        listed = self.token_ids or self.offsets
+        return estimated_tokens(self.text or "") if listed is None else len(listed)
 
 
 class TextTokenizer:
@@ -47,7 +57,7 @@ class TextTokenizer:
     async def encode(self, text: str) -> Alignment:
         """The tokens of ``text``, without any marker; raises ``AnnotationFailed`` (``unaligned``)."""
         try:
-            alignment, _ = await asyncio.to_thread(self._tokenizer.encode, text)
+            alignment, _ = await prepared(estimated_tokens(text), self._tokenizer.encode, text)
         except Unaligned as error:
             raise AnnotationFailed(FailureKind.UNALIGNED, str(error)) from error
         return alignment
@@ -84,9 +94,9 @@ class Aligner:
         name, revision = (str(self._own), None) if tokenizer is None else (tokenizer.name, tokenizer.revision)
         loaded = await self._tokenizers.get(name, revision)
         if isinstance(sent, str):
-            alignment, _ = await asyncio.to_thread(loaded.encode, sent)
+            alignment, _ = await prepared(estimated_tokens(sent), loaded.encode, sent)
             return alignment
-        return await asyncio.to_thread(loaded.spell, sent)
+        return await prepared(len(sent), loaded.spell, sent)
 
     async def align_all(
         self,
@@ -106,7 +116,19 @@ class Aligner:
             named = await self._tokenizers.get(tokenizer.name, tokenizer.revision)
         elif any(sent.offsets is None and sent.token_ids is None for sent in completions):
             spare = await self._tokenizers.get(*(own or (str(self._own), None)))
-        return await asyncio.to_thread(lambda: [_outcome(sent, named, spare) for sent in completions])
+        aligned: list[Completion | Failure] = []
+        for start in range(0, len(completions), AT_ONCE):
+            some = completions[start : start + AT_ONCE]
+            aligned += await prepared(
+                sum(sent.estimated_tokens for sent in some), _outcomes, some, named, spare
+            )
+        return aligned
+
+
+def _outcomes(
+    some: Sequence[RawCompletion], named: PolicyTokenizer | None, own: PolicyTokenizer | None
+) -> list[Completion | Failure]:
+    return [_outcome(sent, named, own) for sent in some]
 
 
 def _outcome(

@@ -4,13 +4,16 @@ What waits inside an engine can be put in no other order any more, so no more is
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline
 from .line import Line
+
+NEVER: Final = Deadline(math.inf)
 
 _Place: TypeAlias = "asyncio.Future[None]"
 
@@ -18,13 +21,13 @@ _Place: TypeAlias = "asyncio.Future[None]"
 class Turnstile:
     """For the callers of one event loop."""
 
-    def __init__(self, max_inside: int) -> None:
+    def __init__(self, max_inside: int, line: "Line[_Place] | None" = None) -> None:
         self.max_inside = max_inside
-        self.line: Line[_Place] = Line()
+        self.line: Line[_Place] = line or Line()
         self._inside = 0
 
     @asynccontextmanager
-    async def turn(self, tokens: int, deadline: Deadline) -> AsyncIterator[None]:
+    async def turn(self, tokens: int, deadline: Deadline = NEVER) -> AsyncIterator[None]:
         """Wait for a turn and hold it while the block runs; ``tokens`` is what it will cost, estimated.
 
         Raises ``AnnotationFailed``: ``overloaded`` at the door, ``past_deadline`` where its turn does not come in time.
@@ -54,7 +57,7 @@ class Turnstile:
 
 async def _called(place: _Place, deadline: Deadline) -> None:
     try:
-        async with asyncio.timeout(deadline.remaining_s):
+        async with asyncio.timeout(None if deadline is NEVER else deadline.remaining_s):
             await place
     except TimeoutError:
         raise AnnotationFailed(

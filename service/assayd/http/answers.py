@@ -4,13 +4,16 @@ The same shapes give the answers' half of the OpenAPI document.
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from ..domain.failure import Failure
 from ..domain.provenance import Provenance, Recipe
 from ..domain.text import Span
+
+RECIPE: Final = "Reward-Recipe"
+"""The header that names the recipe in every answer judged by one, and in the refusal of a call that pins another."""
 
 T = TypeVar("T")
 

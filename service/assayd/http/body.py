@@ -8,6 +8,9 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
+from ..doorkeeper import Kind
+from .entry import entry_of
+from .house import house_of
 from .receiving import receive
 
 M = TypeVar("M", bound=BaseModel)
@@ -19,7 +22,10 @@ _UNREADABLE = (ValueError, RecursionError)
 
 
 class _Peek(msgspec.Struct):
+    """What is looked at before anyone has validated the body."""
+
     method: Any = None
+    timeout_s: Any = None
 
 
 async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
@@ -28,15 +34,15 @@ async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
     Raises what ``receive`` raises, and pydantic's ``ValidationError`` for a body that does
     not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
     """
-    return model.model_validate_json(await receive(request, max_mb=max_mb))
+    return model.model_validate_json(await _read(request, max_mb))
 
 
 async def read_by_method(
     request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
 ) -> M | N:
     """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike."""
-    body = await receive(request, max_mb=max_mb)
-    named = _method(body)
+    body = await _read(request, max_mb)
+    named = _peek(body).method
     model: type[M] | type[N] = others[named] if isinstance(named, str) and named in others else first
     return model.model_validate_json(body)
 
@@ -45,18 +51,38 @@ async def read_by_field(
     request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
 ) -> M | N:
     """The body as the model of whichever field of ``others`` is in it, ``first`` where none is; raises alike."""
-    body = await receive(request, max_mb=max_mb)
+    body = await _read(request, max_mb)
     present = _fields(body)
     model: type[M] | type[N] = next((others[name] for name in others if name in present), first)
     return model.model_validate_json(body)
 
 
-def _method(body: bytes) -> object:
-    """What the body names as its method, before anyone has validated it."""
+async def _read(request: Request, max_mb: float) -> bytes:
+    body = await receive(request, max_mb=max_mb)
+    _refuse_late(request, body)
+    return body
+
+
+def _refuse_late(request: Request, body: bytes) -> None:
+    """Raise ``Rejected`` (``overloaded``) for a call that is known to be in vain."""
+    house, entry, said = house_of(request), entry_of(request), _peek(body)
+    timeout_s = said.timeout_s if isinstance(said.timeout_s, int | float) else None
+    deadline = entry.deadline(timeout_s, default_s=house.settings.server.default_timeout_s)
+    request.state.kind = Kind.of(entry.visitor.caller, request.url.path, said.method)
+    house.doorkeeper.refuse_late(request.state.kind, deadline)
+
+
+def kind_of(request: Request) -> Kind:
+    """With which others a call waits; known once its body has been read."""
+    kind: Kind = request.state.kind
+    return kind
+
+
+def _peek(body: bytes) -> _Peek:
     try:
-        return msgspec.json.decode(body, type=_Peek).method
+        return msgspec.json.decode(body, type=_Peek)
     except _UNREADABLE:
-        return None
+        return _Peek()
 
 
 def _fields(body: bytes) -> Collection[str]:

@@ -18,6 +18,9 @@ from .schemas import MAX_TIMEOUT_S
 
 PRIORITY: Final = "X-Assay-Priority"
 TIMEOUT_S: Final = "X-Assay-Timeout-S"
+ANSWER_S: Final = 0.25
+"""The most of a call's time that is kept for writing and sending its answer."""
+ANSWER_SHARE: Final = 0.05
 ENTRY: Final = "entry"
 """Where in a request's state it lies."""
 
@@ -41,9 +44,13 @@ class Entry:
         )
 
     def deadline(self, timeout_s: float | None, *, default_s: float) -> Deadline:
-        """When the answer is due: the smaller of the header and what the body says, counted from the headers on."""
+        """When to stop judging: the smaller of the header and what the body says, counted from the headers on.
+
+        That leaves the time to answer: what comes after the deadline finds nobody.
+        """
         asked = [one for one in (self.timeout_s, timeout_s) if one is not None]
-        return Deadline(self.arrived_s + min(asked, default=default_s))
+        allowed_s = min(asked, default=default_s)
+        return Deadline(self.arrived_s + allowed_s - min(ANSWER_S, ANSWER_SHARE * allowed_s))
 
 
 def entry_of(request: Request) -> Entry:

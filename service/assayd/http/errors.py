@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..domain.failure import ArrivedTooSlowly, FailureKind, RecipeChanged, Rejected
-from .answers import Problem
+from .answers import RECIPE, Problem
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -85,6 +85,8 @@ async def on_rejected(_: Request, error: Exception) -> Response:
         pointer=error.pointer,
         retry_after_s=error.retry_after_s,
     )
+    if isinstance(error, RecipeChanged):
+        response.headers[RECIPE] = error.current
     if isinstance(error, ArrivedTooSlowly):
         # What is still to come of it would be taken for the next call.
         response.headers["Connection"] = "close"

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..admission import Tenant
+from ..domain.caller import calling
 from ..domain.failure import FailureKind, Rejected
 from .entry import ENTRY, Entry
 from .errors import on_rejected
@@ -43,7 +44,8 @@ class Gate:
         tenant = entry.visitor.tenant
         structlog.contextvars.bind_contextvars(tenant=tenant.name)
         scope["state"][ENTRY] = entry
-        await self._app(scope, receive, _telling(house, tenant, send) if tenant.terms.quotas else send)
+        with calling(entry.visitor.caller):
+            await self._app(scope, receive, _telling(house, tenant, send) if tenant.terms.quotas else send)
 
 
 def _check(tenant: Tenant, path: str) -> None:

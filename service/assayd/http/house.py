@@ -19,6 +19,7 @@ from ..domain.readiness import Readiness
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.rollout import Completion
 from ..domain.text import Alignment
+from ..doorkeeper import Doorkeeper
 from ..engines.tokenizers import RawCompletion
 from ..pipeline import Pipeline
 from ..settings import Settings
@@ -46,6 +47,11 @@ class House(Protocol):
     @property
     def pipeline(self) -> Pipeline:
         """The road from rollouts to results."""
+        ...
+
+    @property
+    def doorkeeper(self) -> Doorkeeper:
+        """Who knows which calls come in vain just now."""
         ...
 
     async def critic(

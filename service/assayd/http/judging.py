@@ -3,26 +3,25 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import structlog
 from starlette.requests import Request
 
 from ..annotators.extrinsic import Moments, normalized, updated
-from ..domain.failure import Failure, FailureKind, RecipeChanged, Rejected
+from ..domain.failure import Failure, FailureKind, Rejected
 from ..domain.ports import Annotation, Annotator, Deadline
-from ..domain.provenance import ModelRef, Provenance, Recipe
+from ..domain.provenance import ModelRef, Provenance
 from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
-from .body import while_connected
+from .body import kind_of, while_connected
 from .bounds import oversized
 from .entry import entry_of
 from .house import House, house_of
+from .pinning import check_pin
 from .schemas import JudgeRequest, WireRollout
-
-REWARD_MATCH: Final = "If-Reward-Match"
 
 A = TypeVar("A", bound=Annotation)
 W = TypeVar("W")
@@ -65,7 +64,8 @@ async def judge(
     wire = body.tokenizer
     tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
     annotator = await annotator_for(tokenizer)
-    _check_pin(request, annotator.recipe)
+    check_pin(request, annotator.recipe)
+    _refuse_hopeless(request, body, annotator, deadline)
     outcomes, moments = _outcomes(body)
     completions = await _aligned(house, body.rollouts, tokenizer, own_tokenizer, deadline)
     items = _items(body, outcomes, completions)
@@ -73,7 +73,7 @@ async def judge(
         request,
         house.pipeline.run(annotator, kind, [item.rollout for item in items], deadline, entry.visitor),
     )
-    _refuse_outage(results)
+    _refuse_outage(request, results, deadline)
     structlog.contextvars.bind_contextvars(
         method=annotator.recipe.method,
         task=annotator.recipe.task,
@@ -112,12 +112,33 @@ async def _aligned(
     return [failure or next(aligned) for failure in refused]
 
 
-def _refuse_outage(results: Sequence[object]) -> None:
+def _refuse_hopeless(
+    request: Request, body: JudgeRequest, annotator: Annotator[A], deadline: Deadline
+) -> None:
+    """End a call of which nothing would be done in time, before anything is: not even the cache is asked."""
+    tokens = min(rollout.raw_completion.estimated_tokens for rollout in body.rollouts)
+    weighed = all(rollout.entropies is not None for rollout in body.rollouts)
+    try:
+        house_of(request).pipeline.refuse_hopeless(annotator, tokens, deadline, weighed=weighed)
+    except Rejected as refusal:
+        _remember(request, deadline.at_s + (refusal.retry_after_s or 0.0))
+        raise
+
+
+def _refuse_outage(request: Request, results: Sequence[object], deadline: Deadline) -> None:
     """End a call of which nothing can be judged while an engine is down or overloaded: it may come again as a whole."""
     failures = [result for result in results if isinstance(result, Failure)]
     waits_s = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
-    if results and len(waits_s) == len(results):
-        raise Rejected(failures[0].kind, failures[0].detail, retry_after_s=max(waits_s))
+    if not results or len(waits_s) < len(results):
+        return
+    kind = failures[0].kind
+    if kind is FailureKind.OVERLOADED:
+        _remember(request, deadline.at_s + min(waits_s))
+    raise Rejected(kind, failures[0].detail, retry_after_s=max(waits_s))
+
+
+def _remember(request: Request, served_at_s: float) -> None:
+    house_of(request).doorkeeper.remember(kind_of(request), served_at_s)
 
 
 def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) -> W | Unjudged:
@@ -126,12 +147,6 @@ def _answer(item: _Item, result: Judged[A] | Failure, answered: Answered[A, W]) 
     if isinstance(item.rollout, Failure):
         raise TypeError("a rollout that was never aligned came back judged")
     return answered(item.id, item.rollout, result.annotation, result.provenance)
-
-
-def _check_pin(request: Request, recipe: Recipe) -> None:
-    pinned = request.headers.get(REWARD_MATCH)
-    if pinned is not None and pinned.strip('" ') != recipe.id:
-        raise RecipeChanged(pinned, recipe.id)
 
 
 def _outcomes(body: JudgeRequest) -> tuple[Sequence[float | None], Moments | None]:

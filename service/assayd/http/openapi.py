@@ -10,15 +10,22 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ..domain.caller import Priority
-from .answers import Problem
+from .answers import RECIPE, Problem
 from .entry import PRIORITY, TIMEOUT_S
 from .errors import PROBLEM_JSON
+from .pinning import REWARD_MATCH
 from .schemas import MAX_TIMEOUT_S
 
 _REF: Final = "#/components/schemas/{}"
 _HEADERS: Final = [
     {"name": PRIORITY, "in": "header", "schema": {"enum": list(Priority)}},
     {"name": TIMEOUT_S, "in": "header", "schema": {"exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S}},
+    {
+        "name": REWARD_MATCH,
+        "in": "header",
+        "description": "Judge by this recipe (its id, a list of ids, or `*`), or answer 412",
+        "schema": {"type": "string"},
+    },
 ]
 _KEY: Final = "key"
 _requests: Final[set[type[BaseModel]]] = set()
@@ -42,6 +49,7 @@ def documented(bodies: Sequence[type[BaseModel]], answers: Sequence[type[msgspec
         "responses": {
             200: {
                 "description": "One result per rollout",
+                "headers": {RECIPE: {"description": "The id of the recipe", "schema": {"type": "string"}}},
                 "content": {"application/json": _schema(answers)},
             },
             **dict.fromkeys((400, 401, 403, 408, 412, 413, 422, 429, 503, 504), problem),

@@ -14,6 +14,7 @@ from ..domain.failure import FailureKind, Rejected
 from ..domain.ports import Tended
 from ..domain.readiness import Status
 from .house import house_of
+from .pinning import pinnable
 
 _LEVELS: Final = ("1", "2")
 _LEVEL: Final = {"name": "level", "in": "query", "schema": {"enum": [1, 2], "default": 1}}
@@ -33,10 +34,12 @@ async def readyz(request: Request) -> Response:
 
     A part that the service can judge without, such as the cache, leaves it at 200 with status `degraded`. A service
     that was told to end says 503 with status `draining`, and answers for a while whoever calls nevertheless.
+    `complaints` says what is wrong: a model is asked its canary, and has to answer as it once did.
     """
     readiness = await house_of(request).readiness()
     http_status = 503 if readiness.status in (Status.NOT_READY, Status.DRAINING) else 200
-    return _json({"status": readiness.status, "parts": dict(readiness.parts)}, http_status)
+    said = {"status": readiness.status, "parts": readiness.parts, "complaints": readiness.complaints}
+    return _json(said, http_status)
 
 
 @router.get("/metrics", response_model=None)
@@ -47,8 +50,9 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/info", response_model=None)
 async def info(request: Request) -> Response:
-    """Models, prompts and their limits."""
-    return _json(dict(await house_of(request).info()))
+    """Models, prompts, limits, and the recipes of calls that name neither options nor tokenizer."""
+    house = house_of(request)
+    return _json({**await house.info(), "recipes": await pinnable(house)})
 
 
 @router.post("/sleep", response_model=None, openapi_extra={"parameters": [_LEVEL]})

@@ -10,6 +10,7 @@ from ..domain.annotation import SegmentAnnotation, TokenAnnotation
 from ..domain.provenance import ModelRef
 from ..domain.rewriting import ProbeAnnotation, RewriteAnnotation
 from ..domain.sequence import SequenceAnnotation
+from .answers import RECIPE
 from .body import read_body, read_by_method
 from .house import house_of
 from .judging import judge
@@ -120,5 +121,8 @@ async def rewrite(request: Request) -> Response:
     return _json(RewriteResponse(judged.results, judged.recipe, judged.batch))
 
 
-def _json(answer: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+def _json(
+    answer: TokenResponse | ProbeResponse | SegmentResponse | SequenceResponse | RewriteResponse,
+) -> Response:
+    named = {RECIPE: answer.recipe.id}
+    return Response(msgspec.json.encode(answer), headers=named, media_type="application/json")

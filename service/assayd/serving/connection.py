@@ -24,11 +24,15 @@ from .doors import Doors
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Answered however full it is: a probe that fails would have the service killed for being busy."""
 UNKNOWN: Final = "unknown"
+NOBODY: Final = ""
+"""Route and tenant of a call that did not get as far as the routes, as metrics name them."""
 
 _MAX_HEADER_BYTES: Final = 65_536
 _GRACE_S: Final = 2.0
 """What a route has to say itself that a body came too slowly."""
 _RETRY_AFTER_S: Final = 1.0
+_LINGER_S: Final = 1.0
+"""How long a client may take to notice that it was refused."""
 _FRESH_S: Final = 0.5
 """How long a new connection may be expected to say something at once."""
 
@@ -62,6 +66,7 @@ class Connection(HttpToolsProtocol):
         self._arrival: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._surplus = False
+        self._refused = False
         self._came_s = self.loop.time()
 
     @property
@@ -94,6 +99,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A piece of a call is here."""
+        if self._refused:
+            return
         if self._arrived in (_Arrived.NOTHING, _Arrived.ALL):
             self._header_bytes = 0
             self._expect(_Arrived.SOME_HEADERS, self._limits.header_timeout_s)
@@ -181,14 +188,16 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, kind: FailureKind, detail: str) -> None:
         """Answer without asking the application, and hang up."""
-        self._telemetry.requests.labels(UNKNOWN, str(status)).inc()
+        self._telemetry.requests.labels(UNKNOWN, str(status), NOBODY).inc()
         response = problem_response(status, kind, detail)
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), b"connection: close"]
         lines += [name + b": " + value for name, value in response.raw_headers]
         self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        # What still comes is dropped, not answered by a reset: that would take the answer away from the client.
+        self._refused = True
+        self.transport.write_eof()
         self._expect(_Arrived.NOTHING, None)
-        self._watch()
-        self.transport.close()
+        self._arrival = self.loop.call_later(_LINGER_S, self.transport.abort)
 
 
 def _refusing(app: ASGIApp, telemetry: Telemetry) -> ASGIApp:
@@ -204,7 +213,7 @@ def _refusing(app: ASGIApp, telemetry: Telemetry) -> ASGIApp:
         if scope.get("path") in PROBES:
             await app(scope, receive, send)
             return
-        telemetry.requests.labels(UNKNOWN, str(too_many.status_code)).inc()
+        telemetry.requests.labels(UNKNOWN, str(too_many.status_code), NOBODY).inc()
         await too_many(scope, receive, send)
 
     return refuse

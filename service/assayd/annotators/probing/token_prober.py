@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Deadline, TokenStats, WeighsTokens, Window
+from ...domain.ports import Deadline, Engine, TokenStats, WeighsTokens, Window
 from ...domain.provenance import Recipe, Usage
 from ...domain.rewriting import Branch, Checks, EndMarker, ProbeAnnotation, Tokenizes, Verdict
 from ...domain.rollout import Completion, Message, Role, Rollout
@@ -66,6 +66,10 @@ class TokenProber:
     def recipe(self) -> Recipe:
         """What this prober is, apart from the rollout."""
         return self._recipe
+
+    def engines_for(self, *, weighed: bool) -> tuple[Engine, ...]:
+        """The rewriter that weighs."""
+        return (self._engine,)
 
     async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[ProbeAnnotation, Usage]:
         """Pay one rollout.

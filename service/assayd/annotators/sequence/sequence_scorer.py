@@ -227,9 +227,7 @@ async def _measured(part: Component, rollout: Rollout, deadline: Deadline) -> Me
     try:
         return await part.source.measure(rollout, deadline)
     except AnnotationFailed as failure:
-        raise AnnotationFailed(
-            failure.kind, f"component {part.name!r}: {failure.detail}", critique=failure.critique
-        ) from failure
+        raise failure.restated(detail=f"component {part.name!r}: {failure.detail}") from failure
 
 
 def _sum(scores: Sequence[ComponentScore]) -> float:

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from ...domain.failure import FailureKind
+from ...domain.failure import Blame, FailureKind
 from ...domain.ports import FinishReason, Generation, Sampling
 from ...domain.provenance import Usage
-from ..batcher import Job, Joiners
+from ..batcher import NOT_FINITE, Job, Joiners
 from .attention_cache import can_stack, new_cache, stack
 from .grouping import groups_by_length
 from .token_choice import pick
@@ -195,7 +195,7 @@ class Decoder:
             if job.gone:
                 continue
             if not sound:
-                job.fail(FailureKind.ENGINE, "the model computed numbers that are not finite")
+                job.fail(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
                 continue
             if job.item.watched and not job.item.written:
                 job.item.first = _shares(logits_v, job.item.watched)

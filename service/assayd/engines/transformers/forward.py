@@ -2,7 +2,7 @@
 
 Rows are padded on the right and there is no attention mask: every model here is causal, so a place sees nothing to
 its right, and what it computes does not depend on padding or neighbours. (Sums are rounded differently in batches of
-another shape.)
+another shape: see ``shapes``.)
 """
 
 import inspect
@@ -13,16 +13,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ...domain.caller import ITSELF, calling
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import Blame, FailureKind
 from ...domain.ports import Deadline
-from ..batcher import Batcher, Job, Joiners
+from ..batcher import NOT_FINITE, Batcher, Job, Joiners
 from ..line import Line
-from .grouping import group_of_first
+from .shapes import Shapes
 
-PASS_COSTS_TOKENS: Final = 64
-"""A forward pass costs about as much as so many tokens: padding beyond that is dearer than a second pass."""
-CANARY_TIMEOUT_S: Final = 5.0
 PROBE_TOKENS: Final = 8
 ROUNDING: Final = 8
 """Roundings by which two computations of one number may differ."""
@@ -36,8 +32,9 @@ Read: TypeAlias = Callable[[Sequence[Item]], Sequence[Result | None]]
 class Backbone:
     """A causal model up to its last hidden states. ``passes`` and ``rows`` count forward passes and rows in them."""
 
-    def __init__(self, model: PreTrainedModel, name: str) -> None:
+    def __init__(self, model: PreTrainedModel, name: str, shapes: Shapes) -> None:
         self.model = model.train(False)
+        self._shapes = shapes
         self._options = (
             {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
         )
@@ -46,19 +43,17 @@ class Backbone:
             self._prove_causal(name)
 
     def __call__(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Hidden states ``hidden_btd`` of rows of ids; what stands behind the end of a row means nothing."""
+        """Hidden states ``hidden_btd`` of rows of ids; what stands behind the end of a row, or below, means nothing."""
         self.passes, self.rows = self.passes + 1, self.rows + len(rows)
-        longest = max(map(len, rows))
-        ids_bt = torch.tensor(
-            [[*row, *(0,) * (longest - len(row))] for row in rows], device=self.model.device
-        )
+        ids_bt = torch.tensor(self._shapes.padded(rows, 0), device=self.model.device)
         hidden_btd: Tensor = self.model(input_ids=ids_bt, **self._options).last_hidden_state
         return hidden_btd
 
     def _prove_causal(self, name: str) -> None:
         ids, other = probe_ids(self.model), probe_ids(self.model)
         other[-1] = ids[0]
-        one_td, other_td = self([ids])[0, :-1].float(), self([other])[0, :-1].float()
+        before = len(ids) - 1
+        one_td, other_td = self([ids])[0, :before].float(), self([other])[0, :before].float()
         if not torch.allclose(one_td, other_td, rtol=0, atol=tolerance(one_td, self.model.dtype)):
             raise ValueError(
                 f"{name} reads both ways: its score of a token would see what comes after. Choose a causal model"
@@ -66,21 +61,14 @@ class Backbone:
 
 
 class Reader(Generic[Item, Result]):
-    """A queue in front of ``read`` and the one thread that calls it. ``canary`` is an item that any model can read."""
+    """A queue in front of ``read`` and the one thread that calls it."""
 
     def __init__(
-        self,
-        read: Read[Item, Result],
-        size: Callable[[Item], int],
-        canary: Item,
-        *,
-        name: str,
-        pass_tokens: int,
+        self, read: Read[Item, Result], size: Callable[[Item], int], *, shapes: Shapes, name: str
     ) -> None:
         self._read = read
         self._size = size
-        self._canary = canary
-        self._pass_tokens = pass_tokens
+        self._shapes = shapes
         self._batcher: Batcher[Item, Result] = Batcher(self._run, self._choose, name=name)
 
     @property
@@ -92,16 +80,15 @@ class Reader(Generic[Item, Result]):
         """The result of one item, read in company with whatever else is waiting."""
         return await self._batcher.submit(item, size=self._size(item), deadline=deadline)
 
-    async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to read a token first."""
-        if not self._batcher.failing:
-            return self._batcher.alive
-        try:
-            with calling(ITSELF):
-                await self.submit(self._canary, deadline=Deadline.after(CANARY_TIMEOUT_S))
-        except AnnotationFailed:
-            return False
-        return True
+    @property
+    def alive(self) -> bool:
+        """Whether an item submitted now would be read."""
+        return self._batcher.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last forward pass failed."""
+        return self._batcher.failing
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -109,7 +96,7 @@ class Reader(Generic[Item, Result]):
 
     def _choose(self, waiting: Sequence[int], inside: Sequence[int]) -> list[int]:
         """The one pass that the first is in: whoever comes meanwhile waits for no other."""
-        return group_of_first(waiting, padding=PASS_COSTS_TOKENS, size=self._pass_tokens)
+        return self._shapes.pass_of_first(waiting)
 
     def _run(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> None:
         self.line.count_batch([job.size for job in jobs])
@@ -117,7 +104,7 @@ class Reader(Generic[Item, Result]):
             results = self._read([job.item for job in jobs])
         for job, result in zip(jobs, results, strict=True):
             if result is None:
-                job.fail(FailureKind.ENGINE, "the model computed numbers that are not finite")
+                job.fail(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
             else:
                 job.answer(result)
 

@@ -1,27 +1,25 @@
 """Hosts any Hugging Face causal language model in this process, on CPU or CUDA."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from ...domain.caller import ITSELF, calling
-from ...domain.failure import AnnotationFailed
 from ...domain.ports import Deadline, Generation, Queue, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
 from ...domain.sequence import Choice
-from ...settings import EngineSettings
+from ...settings import Determinism, EngineSettings
 from ..batcher import Batcher, nearest
 from ..lateness import refuse_late
 from ..model_files import read_card
 from ..openings import Openings
+from ..preparing import prepared
 from ..prompts import Questions
 from .decoding import Decoder, Row
 from .loading import Loaded, load
 
 BUDGET_TOKENS: Final = 32_768
 """Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
-CANARY_TIMEOUT_S: Final = 5.0
 
 
 class Generator:
@@ -38,7 +36,9 @@ class Generator:
         self._questions = Questions(loaded.tokenizer, loaded.ref.name, context, loaded.vocabulary)
         self._openings = Openings(loaded.tokenizer.get_vocab)
         self.decoder = Decoder(loaded.model, loaded.tokenizer, _end_ids(loaded))
-        budget_tokens = BUDGET_TOKENS if self.decoder.can_share else 1
+        # A token written beside others is rounded by how many they are and how long: held rows are written alone.
+        shared = self.decoder.can_share and loaded.determinism is Determinism.NONE
+        budget_tokens = BUDGET_TOKENS if shared else 1
         self._batcher = Batcher(self.decoder.run, nearest(budget_tokens), name=f"model {loaded.ref.name}")
 
     @classmethod
@@ -54,15 +54,17 @@ class Generator:
         return self._batcher.line
 
     async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to write a token first."""
-        if not self._batcher.failing:
-            return self._batcher.alive
-        try:
-            with calling(ITSELF):
-                await self._submit(Row([0], Sampling(max_tokens=1)), Deadline.after(CANARY_TIMEOUT_S))
-        except AnnotationFailed:
-            return False
-        return True
+        """Whether the thread that owns the model lives."""
+        return self._batcher.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last forward pass failed."""
+        return self._batcher.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._questions.encode(messages, 0)
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -88,7 +90,7 @@ class Generator:
 
     async def _write(self, messages: tuple[Message, ...], row: Row, deadline: Deadline) -> Generation:
         refuse_late(deadline)
-        row.prompt_ids = await asyncio.to_thread(self._questions.encode, messages, row.sampling.max_tokens)
+        row.prompt_ids = await prepared(1, self._questions.encode, messages, row.sampling.max_tokens)
         return await self._submit(row, deadline)
 
     async def _submit(self, row: Row, deadline: Deadline) -> Generation:

@@ -12,14 +12,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from ...domain.provenance import ModelRef
-from ...settings import EngineSettings
+from ...settings import Determinism, EngineSettings
 from ..model_files import folder_digest
 from ..rendering import Renderer
+from .shapes import Shapes
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PASS_TOKENS: Final = 4096
-CPU_PASS_TOKENS: Final = 1024
-"""A CPU is busy with so many already; more at once are read no faster, and leave its caches."""
+"""Padded tokens of one forward pass: what bounds its memory, and how long others wait for it."""
+CPU_PASS_TOKENS: Final = 512
+"""A CPU core is busy with so many already; of more at once it reads fewer in a second, for they leave its caches."""
 
 Build: TypeAlias = Callable[[str, Mapping[str, Any]], PreTrainedModel]
 """Makes the model of a name, with these options of ``from_pretrained``."""
@@ -35,11 +37,13 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     ref: ModelRef
+    determinism: Determinism = Determinism.NONE
 
     @property
-    def pass_tokens(self) -> int:
-        """Padded tokens of one forward pass: what bounds its memory, and how long others wait for it."""
-        return CPU_PASS_TOKENS if self.model.device.type == "cpu" else PASS_TOKENS
+    def shapes(self) -> Shapes:
+        """In which shapes it reads."""
+        pass_tokens = CPU_PASS_TOKENS if self.model.device.type == "cpu" else PASS_TOKENS
+        return Shapes(self.determinism, pass_tokens, self.context(None))
 
     @property
     def vocabulary(self) -> int:
@@ -77,7 +81,15 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
     own = folder_digest(name, settings.revision)
     dtype = _dtype(settings.dtype, device)
     with _one_at_a_time:
-        key = (name, own or settings.revision, dtype, device, settings.allow_pickle, build)
+        key = (
+            name,
+            own or settings.revision,
+            dtype,
+            device,
+            settings.allow_pickle,
+            settings.determinism,
+            build,
+        )
         loaded = _loaded.get(key)
         if loaded is None:
             # The revision of a folder is a digest, which the hub client does not know.
@@ -89,13 +101,14 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
                 # Said, for transformers would ask whoever sits at the terminal.
                 "trust_remote_code": False,
             }
-            loaded = _loaded[key] = _load(name, own, options, device, build)
+            loaded = _loaded[key] = _load(settings, own, options, device, build)
         return loaded
 
 
 def _load(
-    name: str, own: str | None, options: Mapping[str, Any], device: torch.device, build: Build
+    settings: EngineSettings, own: str | None, options: Mapping[str, Any], device: torch.device, build: Build
 ) -> Loaded:
+    name = str(settings.model)
     # Standard error is for the service's log.
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -107,11 +120,11 @@ def _load(
             "or the name of a hub model that this machine can download or has in its cache? Weights are read from "
             "safetensors only, unless `allow_pickle` is set; a model that brings its own code is not hosted"
         ) from error
-    numbers = str(options["dtype"]).removeprefix("torch.")
+    numbers = settings.determinism.named(f"transformers {str(options['dtype']).removeprefix('torch.')}")
     pin = own or getattr(model.config, "_commit_hash", None) or options["revision"] or "unpinned"
-    ref = ModelRef(name, pin, f"transformers {numbers}")
+    ref = ModelRef(name, pin, numbers)
     # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
-    return Loaded(torch.nn.Module.to(model, device), tokenizer, ref)
+    return Loaded(torch.nn.Module.to(model, device), tokenizer, ref, settings.determinism)
 
 
 def leave_a_core_to_the_callers() -> None:

@@ -1,14 +1,14 @@
 """Hosts a sequence classifier that reads prompt and completion as a pair of texts, both ways: BERT and its kin.
 
 Rows are padded on the right behind an attention mask, so a score does not depend on its neighbours. (Sums are rounded
-differently in batches of another shape.)
+differently in batches of another shape: see ``shapes``.)
 """
 
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self, cast
+from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from ...domain.rollout import Message
 from ...domain.sequence import PairScore
 from ...settings import RewardSettings
 from ..lateness import refuse_late
+from ..preparing import estimated_tokens, prepared
 from .forward import Reader
 from .loading import Loaded, load
 
@@ -33,14 +34,11 @@ class _Pair:
     types: tuple[int, ...]
 
 
-_CANARY: Final = _Pair((0,), (0,))
-
-
 class PairScorer:
     """One classifier, one thread that owns it, and a queue in front.
 
-    Of a model with one output the score is that output; of one with several it is the log-odds of ``label``, whose
-    sigmoid is its probability.
+    Of a model with one output the score is that output; of one with several it is the log-odds of ``label``, its
+    number, whose sigmoid is its probability.
     """
 
     card = None
@@ -49,16 +47,13 @@ class PairScorer:
         self.model: ModelRef = loaded.ref
         self._model = loaded.model.train(False)
         self._tokenizer = loaded.tokenizer
-        self._label = label
+        self.label = label
         holds = (loaded.context(max_model_len), loaded.tokenizer.model_max_length)
         self._context = min(length for length in holds if length is not None)
         self._vocabulary = loaded.vocabulary
+        self._shapes = replace(loaded.shapes, context=self._context)
         self._reader: Reader[_Pair, float] = Reader(
-            self._read,
-            lambda pair: len(pair.ids),
-            _CANARY,
-            name=f"model {self.model.name}",
-            pass_tokens=loaded.pass_tokens,
+            self._read, lambda pair: len(pair.ids), shapes=self._shapes, name=f"model {self.model.name}"
         )
 
     @classmethod
@@ -72,8 +67,17 @@ class PairScorer:
         return self._reader.line
 
     async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to read a token first."""
-        return await self._reader.ready()
+        """Whether the thread that owns the model lives."""
+        return self._reader.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last forward pass failed."""
+        return self._reader.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._rendered(messages, "", Window())[0].ids
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -84,7 +88,7 @@ class PairScorer:
     ) -> PairScore:
         """Score a completion behind its prompt, in a batch with whatever else is waiting."""
         refuse_late(deadline)
-        pair, intake = await asyncio.to_thread(self._rendered, prompt, text, window)
+        pair, intake = await prepared(estimated_tokens(text), self._rendered, prompt, text, window)
         return PairScore(await self._reader.submit(pair, deadline=deadline), intake)
 
     def _rendered(self, prompt: tuple[Message, ...], text: str, window: Window) -> tuple[_Pair, Intake]:
@@ -123,11 +127,8 @@ class PairScorer:
         return (prompt[offsets[dropped][0] :] if dropped else prompt), dropped
 
     def _read(self, pairs: Sequence[_Pair]) -> list[float | None]:
-        longest = max(len(pair.ids) for pair in pairs)
-
         def padded(rows: list[tuple[int, ...]], fill: int) -> Tensor:
-            full = [[*row, *(fill,) * (longest - len(row))] for row in rows]
-            return torch.tensor(full, device=self._model.device)
+            return torch.tensor(self._shapes.padded(rows, fill), device=self._model.device)
 
         pad = cast(int, self._tokenizer.pad_token_id or 0)
         inputs = {
@@ -137,7 +138,8 @@ class PairScorer:
         if "token_type_ids" in self._tokenizer.model_input_names:
             inputs["token_type_ids"] = padded([pair.types for pair in pairs], 0)
         logits_bl: Tensor = self._model(**inputs).logits.float()
-        return [score if math.isfinite(score) else None for score in _scores(logits_bl, self._label).tolist()]
+        scores = _scores(logits_bl, self.label)[: len(pairs)].tolist()
+        return [score if math.isfinite(score) else None for score in scores]
 
 
 def _scores(logits_bl: Tensor, label: int | None) -> Tensor:

@@ -17,12 +17,12 @@ from ...domain.text import Alignment
 from ...settings import ValueSettings
 from ..lateness import refuse_late
 from ..model_files import digest
+from ..preparing import prepared
 from .forward import Backbone, Reader
 from .loading import Loaded, load
 from .value_head import ValueHead, load_value_head, value_card
 
 _Ids: TypeAlias = tuple[int, ...]
-_CANARY: Final[_Ids] = (0,)
 _NOTHING: Final = Completion(Alignment("", (), ()))
 
 
@@ -42,12 +42,14 @@ class PromptValuer:
                 "value`, or name the base it was trained on as sequence.value_base"
             )
         self.model = ModelRef(str(folder), digest(folder), loaded.ref.engine)
-        self.backbone = Backbone(cast(PreTrainedModel, loaded.model.base_model), loaded.ref.name)
+        self.backbone = Backbone(
+            cast(PreTrainedModel, loaded.model.base_model), loaded.ref.name, loaded.shapes
+        )
         width = loaded.model.config.get_text_config(decoder=True).hidden_size
         self._head: ValueHead = load_value_head(folder, width).to(loaded.model.device)
         self._renderer = loaded.renderer(max_model_len)
         self._reader: Reader[_Ids, float] = Reader(
-            self._read, len, _CANARY, name=f"value head {folder}", pass_tokens=loaded.pass_tokens
+            self._read, len, shapes=loaded.shapes, name=f"value head {folder}"
         )
 
     @classmethod
@@ -61,8 +63,17 @@ class PromptValuer:
         return self._reader.line
 
     async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to read a token first."""
-        return await self._reader.ready()
+        """Whether the thread that owns the model lives."""
+        return self._reader.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last forward pass failed."""
+        return self._reader.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._renderer.prompt_ids(messages)
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -71,14 +82,16 @@ class PromptValuer:
     async def value(self, prompt: tuple[Message, ...], *, window: Window, deadline: Deadline) -> PromptValue:
         """The value at one prompt, in a batch with whatever else is waiting."""
         refuse_late(deadline)
-        reading = await asyncio.to_thread(self._renderer.render, prompt, _NOTHING, window)
+        reading = await prepared(1, self._renderer.render, prompt, _NOTHING, window)
         value = await self._reader.submit(reading.ids, deadline=deadline)
         return PromptValue(value, reading.intake)
 
     def _read(self, prompts: Sequence[_Ids]) -> list[float | None]:
-        lengths_b = torch.tensor([len(ids) for ids in prompts], device=self.backbone.model.device)
-        values_b = self._head(self.backbone(prompts), lengths_b).tolist()
-        return [value if math.isfinite(value) else None for value in values_b]
+        hidden_btd = self.backbone(prompts)
+        # Rows that nobody asked for are of any length.
+        lengths = [len(ids) for ids in prompts] + [1] * (len(hidden_btd) - len(prompts))
+        values_b = self._head(hidden_btd, torch.tensor(lengths, device=hidden_btd.device))
+        return [value if math.isfinite(value) else None for value in values_b[: len(prompts)].tolist()]
 
 
 def _parts(settings: ValueSettings) -> tuple[Loaded, Path]:

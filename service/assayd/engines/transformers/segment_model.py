@@ -48,7 +48,7 @@ def load_segment_model(settings: EngineSettings) -> SegmentModel:
 
     loaded = load(settings, build)
     name, model = str(settings.model), loaded.model
-    backbone = Backbone(model, name)
+    backbone = Backbone(model, name, loaded.shapes)
     _refuse_missing(name, [*notes["missing_keys"], *(key for key, *_ in notes["mismatched_keys"])])
     revision = getattr(model.config, "_commit_hash", None)
     files = WEIGHTS + PICKLES if settings.allow_pickle else WEIGHTS

@@ -2,9 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
 from ...settings import EngineSettings
 from ..lateness import refuse_late
+from ..preparing import prepared
 from ..rendering import Reading
 from ..transferring import split
 from .attention_watch import watching
@@ -34,7 +35,6 @@ class _Look:
 
 _Seen: TypeAlias = tuple[list[float], list[float]]
 """The scores at the places, and the attention of the last one to every id where it was watched."""
-_CANARY: Final = _Look((0,), (0,))
 
 
 class SegmentScorer:
@@ -47,12 +47,9 @@ class SegmentScorer:
         self._head = hosted.head
         self._watchable = hosted.watchable
         self._renderer = hosted.loaded.renderer(max_model_len)
+        self._shapes = hosted.loaded.shapes
         self._reader: Reader[_Look, _Seen] = Reader(
-            self._read,
-            lambda look: len(look.ids),
-            _CANARY,
-            name=f"model {self.model.name}",
-            pass_tokens=hosted.loaded.pass_tokens,
+            self._read, lambda look: len(look.ids), shapes=self._shapes, name=f"model {self.model.name}"
         )
 
     @classmethod
@@ -68,8 +65,17 @@ class SegmentScorer:
         return self._reader.line
 
     async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to read a token first."""
-        return await self._reader.ready()
+        """Whether the thread that owns the model lives."""
+        return self._reader.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last forward pass failed."""
+        return self._reader.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._renderer.prompt_ids(messages)
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -124,27 +130,37 @@ class SegmentScorer:
         closing: bool,
     ) -> Reading:
         refuse_late(deadline)
-        return await asyncio.to_thread(self._renderer.render, prompt, completion, window, closing=closing)
+        return await prepared(
+            len(completion), self._renderer.render, prompt, completion, window, closing=closing
+        )
 
     def _read(self, looks: Sequence[_Look]) -> list[_Seen | None]:
-        device = self.backbone.model.device
-        row_n = torch.tensor([row for row, look in enumerate(looks) for _ in look.places], device=device)
-        place_n = torch.tensor([place for look in looks for place in look.places], device=device)
+        rows = [look.ids for look in looks]
         attention_bt: Tensor | None = None
         if any(look.watched for look in looks):
-            last_b = torch.tensor([look.places[-1] for look in looks], device=device)
-            with watching(last_b) as watch:
-                hidden_btd = self.backbone([look.ids for look in looks])
+            with watching(self._last(looks)) as watch:
+                hidden_btd = self.backbone(rows)
             attention_bt = watch.weights_bt
         else:
-            hidden_btd = self.backbone([look.ids for look in looks])
-        scores = iter(self._head(hidden_btd[row_n, place_n]).tolist())
+            hidden_btd = self.backbone(rows)
         return [
-            _seen(
-                [next(scores) for _ in look.places], look, None if attention_bt is None else attention_bt[row]
-            )
-            for row, look in enumerate(looks)
+            _seen(scores, look, None if attention_bt is None else attention_bt[row])
+            for row, (look, scores) in enumerate(zip(looks, self._scores(hidden_btd, looks), strict=True))
         ]
+
+    def _last(self, looks: Sequence[_Look]) -> Tensor:
+        """The watched place of each row of the pass, 0 in rows that nobody asked for."""
+        count, _ = self._shapes.shape([len(look.ids) for look in looks])
+        places = [look.places[-1] for look in looks]
+        return torch.tensor(places + [0] * (count - len(looks)), device=self.backbone.model.device)
+
+    def _scores(self, hidden_btd: Tensor, looks: Sequence[_Look]) -> Iterator[list[float]]:
+        """The scores at the places of each row."""
+        for rows in self._shapes.together(len(looks)):
+            row_n = [row for row in rows for _ in looks[row].places]
+            place_n = [place for row in rows for place in looks[row].places]
+            scores = iter(self._head(hidden_btd[row_n, place_n]).tolist())
+            yield from ([next(scores) for _ in looks[row].places] for row in rows)
 
 
 def _seen(scores: list[float], look: _Look, attention_t: Tensor | None) -> _Seen | None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self, TypeAlias, cast
+from typing import Self, TypeAlias, cast
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ...domain.ports import Deadline, Queue, TokenStats, Window
@@ -14,6 +15,7 @@ from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...settings import EngineSettings
 from ..lateness import refuse_late
+from ..preparing import prepared
 from ..weighing import token_stats
 from .entropies import LogitsHead, weigh
 from .forward import Backbone, Reader, probe_ids, tolerance
@@ -30,7 +32,6 @@ class _Stretch:
 
 _Weights: TypeAlias = tuple[list[float], list[float]]
 """A log-probability and an entropy per weighed id."""
-_CANARY: Final = _Stretch((0, 0), 1)
 
 
 class TokenWeigher:
@@ -46,17 +47,14 @@ class TokenWeigher:
         # Held, so that another use of the same weights finds them.
         self._loaded = loaded
         name, model = loaded.ref.name, loaded.model
-        self.backbone = Backbone(cast(PreTrainedModel, model.base_model), name)
+        self.backbone = Backbone(cast(PreTrainedModel, model.base_model), name, loaded.shapes)
+        self._shapes = loaded.shapes
         self._head = LogitsHead.of(model)
         with torch.inference_mode():
             self._prove_head(name, model)
         self._renderer = loaded.renderer(max_model_len)
         self._reader: Reader[_Stretch, _Weights] = Reader(
-            self._read,
-            lambda stretch: len(stretch.ids),
-            _CANARY,
-            name=f"model {name}",
-            pass_tokens=loaded.pass_tokens,
+            self._read, lambda stretch: len(stretch.ids), shapes=loaded.shapes, name=f"model {name}"
         )
 
     @classmethod
@@ -70,8 +68,17 @@ class TokenWeigher:
         return self._reader.line
 
     async def ready(self) -> bool:
-        """Whether the model can answer: after a failure it has to read a token first."""
-        return await self._reader.ready()
+        """Whether the thread that owns the model lives."""
+        return self._reader.alive
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last forward pass failed."""
+        return self._reader.failing
+
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._renderer.prompt_ids(messages)
 
     async def close(self) -> None:
         """Fail what is under way and end the thread; safe to call twice."""
@@ -91,7 +98,7 @@ class TokenWeigher:
         Where the model reads tokens of its own, see ``token_stats``.
         """
         refuse_late(deadline)
-        reading = await asyncio.to_thread(self._renderer.render, prompt, completion, window)
+        reading = await prepared(len(completion), self._renderer.render, prompt, completion, window)
         if reading.start == len(reading.ids):
             empty = (0.0,) * len(completion)
             return TokenStats(empty, empty, reading.intake)
@@ -101,26 +108,40 @@ class TokenWeigher:
 
     def _read(self, stretches: Sequence[_Stretch]) -> list[_Weights | None]:
         hidden_btd = self.backbone([stretch.ids for stretch in stretches])
+        return [
+            weights
+            for rows in self._shapes.together(len(stretches))
+            for weights in self._weighed([hidden_btd[row] for row in rows], [stretches[row] for row in rows])
+        ]
+
+    def _weighed(self, hidden: Sequence[Tensor], stretches: Sequence[_Stretch]) -> Iterator[_Weights | None]:
         # From the place before the first token, whose distribution it was drawn from, to the last token.
         hidden_nd = torch.cat(
-            [hidden_btd[row, item.start - 1 : len(item.ids)] for row, item in enumerate(stretches)]
+            [
+                states_td[item.start - 1 : len(item.ids)]
+                for states_td, item in zip(hidden, stretches, strict=True)
+            ]
         )
         ids_n = torch.tensor(
             [id_ for item in stretches for id_ in (*item.ids[item.start :], 0)], device=hidden_nd.device
         )
         logprobs_n, entropies_n = weigh(self._head, hidden_nd, ids_n, self._head.vocabulary)
         lengths = [len(item.ids) - item.start + 1 for item in stretches]
-        parts = zip(torch.split(logprobs_n, lengths), torch.split(entropies_n, lengths), strict=True)
-        return [
-            _finite(logprobs_m[:-1].tolist(), entropies_m[1:].tolist()) for logprobs_m, entropies_m in parts
-        ]
+        for logprobs_m, entropies_m in zip(
+            torch.split(logprobs_n, lengths), torch.split(entropies_n, lengths), strict=True
+        ):
+            yield _finite(logprobs_m[:-1].tolist(), entropies_m[1:].tolist())
 
     def _prove_head(self, name: str, model: PreTrainedModel) -> None:
         """See that hidden states and head give the very logits that the model itself gives."""
         ids = probe_ids(model)
-        own_tv = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
+        ids_bt = torch.tensor(self._shapes.padded([ids], 0), device=model.device)
+        own_tv = model(input_ids=ids_bt).logits[0, : len(ids)].float()
         if not torch.allclose(
-            self._head(self.backbone([ids])[0]), own_tv, rtol=0, atol=tolerance(own_tv, model.dtype)
+            self._head(self.backbone([ids])[0, : len(ids)]),
+            own_tv,
+            rtol=0,
+            atol=tolerance(own_tv, model.dtype),
         ):
             raise ValueError(
                 f"{name} changes its logits in a way that is not known here, so its entropies would be wrong: "

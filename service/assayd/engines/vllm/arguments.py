@@ -10,6 +10,7 @@ from vllm.platforms import current_platform
 from ...settings import EngineSettings
 from ..model_files import model_json
 from ..shares import Claim
+from .determinism import hold
 
 OURS: Final = frozenset(
     {"model", "revision", "tokenizer", "dtype", "max_model_len", "runner", "convert", "trust_remote_code"}
@@ -26,6 +27,7 @@ def engine_args(settings: EngineSettings, **role: Any) -> AsyncEngineArgs:
     """
     if settings.model is None:
         raise ValueError("the vllm engine needs a model: set `model` to a hub name or a local folder")
+    hold(settings.determinism)
     own = settings.vllm
     if wrong := sorted(own.engine_args.keys() & OURS):
         raise ValueError(

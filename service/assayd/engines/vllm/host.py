@@ -22,7 +22,7 @@ from vllm.lora.request import LoRARequest
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import AnnotationFailed, Blame, FailureKind
 from ...domain.ports import Deadline, Outage, Queue
 from ...telemetry import withheld
 from ..lateness import refuse_late
@@ -133,7 +133,7 @@ class Host:
             ) from None
         except EngineDeadError:
             self._died()
-            raise self._down() from None
+            raise self._down(Blame.PRESENT) from None
         except (EngineGenerateError, VLLMError, ValueError) as error:
             said = withheld("vllm_refused", error, model=self.name)
             raise AnnotationFailed(FailureKind.ENGINE, f"{self.name} refused: {said}") from error
@@ -250,9 +250,11 @@ class Host:
         detail = f"the engine process of {self.name} died and is being started again"
         self.outage = Outage(detail, wait_s + self._start_s)
 
-    def _down(self) -> AnnotationFailed:
+    def _down(self, blame: Blame | None = None) -> AnnotationFailed:
         outage = self.outage or Outage(f"the engine of {self.name} is not running", None)
-        return AnnotationFailed(FailureKind.ENGINE, outage.detail, retry_after_s=outage.retry_after_s)
+        return AnnotationFailed(
+            FailureKind.ENGINE, outage.detail, retry_after_s=outage.retry_after_s, blame=blame
+        )
 
 
 def _built(args: AsyncEngineArgs) -> tuple[AsyncLLM, CollectorRegistry]:

@@ -42,6 +42,11 @@ class Hosted:
         """Whether the engine runs and is awake."""
         return self._host.outage is None
 
+    @property
+    def failing(self) -> bool:
+        """Never: an engine that fails dies, and is started again."""
+        return False
+
     async def sleep(self, level: int) -> None:
         """Let go of the GPU's memory until ``wake``."""
         await self._host.sleep(level)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Self
 
@@ -10,14 +10,16 @@ from vllm import SamplingParams
 from vllm.logprobs import FlatLogprobs
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import AnnotationFailed, Blame, FailureKind
 from ...domain.ports import Deadline, FinishReason, Generation, Sampling, TokenStats, Window
 from ...domain.provenance import Usage
 from ...domain.rollout import Completion, Message
 from ...domain.sequence import Choice
 from ...settings import EngineSettings
+from ..batcher import NOT_FINITE
 from ..model_files import read_card
 from ..openings import Openings
+from ..preparing import prepared
 from ..prompts import Questions
 from ..weighing import token_stats
 from .adapters import Adapter, read_adapters
@@ -81,6 +83,10 @@ class LanguageModel(Hosted):
         """The same engine with the LoRA adapter of a task, itself where the task has none."""
         return self._adapted.get(task, self)
 
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._questions.encode(messages, 0)
+
     @property
     def entropy_approx(self) -> str | None:
         """How entropies are approximated, None where they are exact."""
@@ -90,7 +96,7 @@ class LanguageModel(Hosted):
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline
     ) -> Generation:
         """Continue ``messages``, in vLLM's continuous batch; held to ``sampling.json_schema`` where there is one."""
-        ids = await asyncio.to_thread(self._questions.encode, messages, sampling.max_tokens)
+        ids = await prepared(1, self._questions.encode, messages, sampling.max_tokens)
         told = await self._host.ask(ids, _params(sampling), deadline=deadline, adapter=self._adapter)
         return self._generation(told, len(ids))
 
@@ -99,7 +105,7 @@ class LanguageModel(Hosted):
     ) -> Choice:
         """The probability of each word as the first token, see ``openings``."""
         watched = await asyncio.to_thread(self._openings, words)
-        ids = await asyncio.to_thread(self._questions.encode, messages, 1)
+        ids = await prepared(1, self._questions.encode, messages, 1)
         params = SamplingParams(
             max_tokens=1,
             temperature=0.0,
@@ -124,7 +130,7 @@ class LanguageModel(Hosted):
         entropies: bool = False,
     ) -> TokenStats:
         """Weigh a completion by what the engine says of a prompt; for entropies see ``entropy_approx``."""
-        reading = await asyncio.to_thread(self._text.renderer.render, prompt, completion, window)
+        reading = await prepared(len(completion), self._text.renderer.render, prompt, completion, window)
         if reading.start == len(reading.ids):
             empty = (0.0,) * len(completion)
             return TokenStats(empty, empty, reading.intake)
@@ -148,7 +154,7 @@ class LanguageModel(Hosted):
             opened = [_entropy(weighed, place, self._text.vocabulary) for place in places[1:]]
             opened.append(_entropy(told.outputs[0].logprobs, 0, self._text.vocabulary))
         if not all(map(math.isfinite, (*logprobs, *opened))):
-            raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
+            raise AnnotationFailed(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
         stats = token_stats(reading, completion, logprobs, opened)
         return stats if entropies else replace(stats, entropies=())
 

@@ -30,8 +30,8 @@ class TextSide:
             name, revision=None if own else settings.revision, trust_remote_code=False
         )
         commit = getattr(config.hf_config, "_commit_hash", None)
-        numbers = str(config.dtype).removeprefix("torch.")
-        model = ModelRef(name, own or commit or settings.revision or "unpinned", f"vllm {numbers}")
+        numbers = settings.determinism.named(f"vllm {str(config.dtype).removeprefix('torch.')}")
+        model = ModelRef(name, own or commit or settings.revision or "unpinned", numbers)
         return cls(tokenizer, model, context=config.max_model_len, vocabulary=config.get_vocab_size())
 
 

@@ -2,19 +2,21 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
 from vllm import PoolingParams
 
-from ...domain.failure import AnnotationFailed, FailureKind
+from ...domain.failure import AnnotationFailed, Blame, FailureKind
 from ...domain.ports import Attention, Deadline, SegmentScores, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
 from ...settings import EngineSettings
+from ..batcher import NOT_FINITE
 from ..model_files import read_card
+from ..preparing import prepared
 from .arguments import engine_args
 from .host import Host
 from .hosted import Hosted
@@ -70,6 +72,10 @@ class SegmentScorer(Hosted):
         await super().close()
         self._staged.cleanup()
 
+    def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
+        """The ids that the model reads of a prompt."""
+        return self._renderer.prompt_ids(messages)
+
     async def score(
         self,
         prompt: tuple[Message, ...],
@@ -81,7 +87,9 @@ class SegmentScorer(Hosted):
         closing: bool = False,
     ) -> SegmentScores:
         """Read the head where each segment ends, in vLLM's continuous batch."""
-        reading = await asyncio.to_thread(self._renderer.render, prompt, completion, window, closing=closing)
+        reading = await prepared(
+            len(completion), self._renderer.render, prompt, completion, window, closing=closing
+        )
         places = reading.places_of(segments, closing=closing)
         if not places:
             return SegmentScores((), reading.intake)
@@ -89,7 +97,7 @@ class SegmentScorer(Hosted):
         scores_t = told.outputs.data.flatten().tolist()
         values = tuple(scores_t[place] for place in places)
         if not all(map(math.isfinite, values)):
-            raise AnnotationFailed(FailureKind.ENGINE, "the model computed numbers that are not finite")
+            raise AnnotationFailed(FailureKind.ENGINE, NOT_FINITE, blame=Blame.ALONE)
         return SegmentScores(values, reading.intake)
 
     async def attend(

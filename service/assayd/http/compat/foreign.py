@@ -1,7 +1,7 @@
 """What foreign requests and answers have in common."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -9,11 +9,9 @@ from starlette.responses import Response
 
 from ...domain.failure import FailureKind, Rejected
 from ...domain.rollout import Role
+from ..answers import RECIPE
 from ..schemas import WireMessage
 from .paying import Bill
-
-RECIPE: Final = "Reward-Recipe"
-"""Names the recipe in answers whose format has no place for it; ``If-Reward-Match`` takes it back."""
 
 
 class Foreign(BaseModel):
