@@ -14,7 +14,6 @@ from assayd.engines.transformers import Generator, SegmentScorer
 from assayd.settings import EngineName, EngineSettings, SegmentSettings
 
 Hosting = Callable[..., AbstractContextManager[httpx.Client]]
-CUT = {"method": "segment", "options": {"normalizer": "none", "segmenter": "fixed"}}
 REACHING = (
     "{%% for kind in ''.__class__.__base__.__subclasses__() if kind.__name__ == 'Popen' %%}"
     "{{ kind(['touch', '%s']) }}{%% endfor %%}"
@@ -71,15 +70,15 @@ async def test_code_beside_the_weights_is_not_run(tiny: Any, tmp_path: Path, par
 
 
 def test_a_chat_template_reaches_nothing(hosting: Hosting, tiny: Any, tmp_path: Path) -> None:
-    """It is filled in a sandbox: one that reaches for the interpreter fails the rollout, not the service."""
+    """It is filled in a sandbox: a model whose template reaches beyond it is never ready, and judges nothing."""
     folder = Path(tiny.reading_off(tmp_path / "model", {"a": 1.0}))
     trap = tmp_path / "trap"
     (folder / "chat_template.jinja").write_text(REACHING % trap, encoding="utf-8")
-    rollout = {"prompt": "hi", "completion": {"text": "a"}}
+    call = {"options": {"normalizer": "none", "segmenter": "fixed"}}
     with hosting(model=str(folder)) as client:
-        answer = client.post("/score/segment", json={**CUT, "rollouts": [rollout]})
-        assert answer.status_code == 200, answer.text
-        failure = answer.json()["results"][0]["failure"]
-        assert failure["kind"] == "internal"
-        assert client.get("/readyz").status_code == 200
+        rollout = {"prompt": "hi", "completion": {"text": "a"}}
+        answer = client.post("/score/segment", json={**call, "rollouts": [rollout]})
+        assert "rewards" not in answer.text
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["parts"]["segment"]) == (503, False)
     assert not trap.exists()
