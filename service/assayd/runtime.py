@@ -27,6 +27,7 @@ from .domain.text import Alignment
 from .doorkeeper import Doorkeeper
 from .drift import Drift
 from .engines import POCKET_CRITIC
+from .engines.permitted import Permitted
 from .engines.tokenizers import Aligner, RawCompletion
 from .hosting import Hosting, adapted
 from .pipeline import Pipeline
@@ -70,6 +71,7 @@ class Runtime:
         self._rewriting = rewriting_models
         self._store = store
         self._aligner = aligner
+        self._permitted = Permitted(settings.tokenizers)
         self._prompts = prompts
         self._draining = False
 
@@ -130,7 +132,8 @@ class Runtime:
         return self._rewriting.rewriter(method, mode, options, cut_by, critic)
 
     async def tokenizer(self, name: str, revision: str | None) -> ModelRef:
-        """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot be had."""
+        """The policy tokenizer, loaded and pinned; raises ``Rejected`` when it cannot or may not be had."""
+        self._permitted.check(name)
         return await self._aligner.pin(name, revision)
 
     @property

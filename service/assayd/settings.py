@@ -4,6 +4,8 @@ Every key is ``ASSAY_<SECTION>__<KEY>`` in the environment, or ``<key>`` under `
 given with ``--config``; the environment wins.
 """
 
+import glob
+import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -43,6 +45,8 @@ class ServerSettings(Section):
     """Of all bodies that are being received at once; what would be more is refused with 503."""
     max_rollouts: int = Field(4096, ge=1)
     """Rollouts under judgement at once, over all calls; a call with more than this alone is refused."""
+    max_text_chars: int = Field(1_000_000, ge=1)
+    """Of a completion, a prompt or a reference, in characters or tokens; a rollout with a longer one fails alone."""
     max_queued_tokens: int = Field(4_000_000, ge=1)
     """Tokens that may wait for one engine; beyond that, tenants with more than their share of it are refused."""
     default_timeout_s: float = Field(60.0, gt=0)
@@ -58,6 +62,21 @@ class ServerSettings(Section):
     """Open at once; on one more, calls are answered 503, and probes as ever."""
     drain_s: float = Field(5.0, ge=0)
     """How long calls are taken after SIGTERM, `/readyz` being red: as long as a load balancer needs to notice."""
+    tokenizers: tuple[str, ...] | None = None
+    """Policy tokenizers that calls may name, `*` in a name any characters: `["Qwen/*", "/models/*"]`.
+
+    Absent, any while only this machine can call (it listens on loopback and nobody has a key), else none: to name one
+    makes the service read a folder, or download from the hub. The one of `compat` need not be listed."""
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether other machines cannot reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 class VllmSettings(Section):
@@ -91,6 +110,8 @@ class EngineSettings(Section):
     dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = Field(None, ge=1)
+    allow_pickle: bool = False
+    """Read PyTorch's own weight files (`.bin`) where a model has no safetensors; their format can carry code."""
     max_in_flight: int | None = Field(None, ge=1)
     """Requests inside an engine that batches by itself; more wait outside, where each tenant has its turn.
 
@@ -284,6 +305,15 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     tracing: TracingSettings = TracingSettings()
     compat: CompatSettings = CompatSettings()
+
+    @property
+    def tokenizers(self) -> tuple[str, ...] | None:
+        """Patterns of the policy tokenizers that calls may name, None where they may name any."""
+        alone = self.server.on_loopback and self.tenants.path is None
+        if self.server.tokenizers is None and alone:
+            return None
+        own = self.compat.tokenizer
+        return (*(self.server.tokenizers or ()), *(() if own is None else (glob.escape(own),)))
 
     @classmethod
     def settings_customise_sources(

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.registry import Collector
+
+log = structlog.get_logger()
+
+_FRAMES: Final = 3
+"""Of an error, in the log."""
 
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -267,6 +273,17 @@ class _Together:
                 if known is not family:
                     known.samples.extend(family.samples)
         yield from families.values()
+
+
+def withheld(event: str, error: BaseException, **fields: object) -> str:
+    """Log a foreign error and where it was raised, and give what callers may know of it: its name.
+
+    What libraries say holds folders, addresses and keys of this machine, or quotes the rollout, which no log holds: it
+    is logged only where a caller of this passes it on, as ``said``.
+    """
+    where = traceback.format_tb(error.__traceback__)[-_FRAMES:]
+    log.warning(event, error=type(error).__name__, where=where, **fields)
+    return f"{type(error).__name__} (the service's log says more)"
 
 
 def configure_logging(level: int = logging.INFO) -> None:

@@ -73,6 +73,21 @@ def test_one_tenant_fills_its_own_room_and_not_the_house(team: Any, slow: Any) -
     assert atlas.post("/score/token", json=body("c")).status_code == 200
 
 
+def test_who_hangs_up_leaves_the_room(team: Any, slow: Any) -> None:
+    """What nobody waits for any more counts for nothing: the tenant has all of its room again."""
+    settings, critic = slow
+    critic.delay_s = 30.0
+    client = team.alone(settings, max_in_flight=2, operator=True)
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("/score/token", json=body("a", "b"), timeout=2.0)
+    give_up_at = time.monotonic() + 20
+    while 'assay_rollouts_in_flight{tenant="atlas"} 0.0' not in client.get("/metrics").text:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+    critic.delay_s = 0.0
+    assert client.post("/score/token", json=body("c", "d")).status_code == 200
+
+
 class Watching(Generator):
     """An engine that notes whose work it was given."""
 

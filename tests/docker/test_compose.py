@@ -116,3 +116,15 @@ def test_the_profiles_share_the_cache_of_the_compose_file(compose: dict[str, Any
     """Its URL names the service."""
     for name in ("assayd", "assayd-cpu"):
         assert compose["services"][name]["environment"]["ASSAY_CACHE__URL"].startswith("redis://redis:")
+
+
+@pytest.mark.parametrize("name", ["assayd", "assayd-cpu"])
+def test_keys_can_be_given_out(compose: dict[str, Any], stages: Any, name: str) -> None:
+    """The folder of the tenants file outlives the container, and the user of the image may write to it."""
+    service = compose["services"][name]
+    (mount,) = [mount for mount in service["volumes"] if mount.endswith(":/tenants")]
+    assert mount.partition(":")[0] in compose["volumes"]
+    target = stages[service["build"]["target"]]
+    made = [arguments for _, arguments in target if "install --directory --owner 2000" in arguments]
+    assert made
+    assert made[0].split().count("/tenants") == 1

@@ -175,6 +175,13 @@ async def test_a_refusal_is_not_asked_again(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_of_a_refused_key_nothing_is_told(engine: Generator, server: Server, status: int) -> None:
+    """OpenAI quotes a part of it."""
+    server.script = [Answer(status, "Incorrect API key provided: sk-proj-ab***yz")]
+    assert "sk-proj" not in (await _failure(engine)).detail
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
 async def test_a_passing_failure_is_asked_again(engine: Generator, server: Server, status: int) -> None:
     """One bad status costs a second attempt and no more."""
@@ -344,12 +351,13 @@ async def test_only_what_mattered_is_left_out(engine: Generator, server: Server)
 
 
 async def test_no_server_is_an_engine_failure() -> None:
-    """A refused connection is tried again, then said with the address; the engine is not ready meanwhile."""
-    engine = Generator("http://127.0.0.1:9/v1", ModelRef("critic", "unpinned"))
+    """A refused connection is tried again, then said without the address; the engine is not ready meanwhile."""
+    engine = Generator("http://127.0.0.1:9/v1", ModelRef("the critic", "unpinned"))
     assert not await engine.ready()
     failed = await _failure(engine)
     assert failed.kind is FailureKind.ENGINE
-    assert "127.0.0.1:9" in failed.detail
+    assert "the critic" in failed.detail
+    assert "127.0.0.1" not in failed.detail
     await engine.close()
 
 

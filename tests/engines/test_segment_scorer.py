@@ -180,7 +180,7 @@ def released(folder: Path, prefix: str = "score", **config: Any) -> None:
 
 
 async def test_every_layout_gives_the_same_scores(keep: Callable[..., EngineSettings]) -> None:
-    """Identical weights score alike in our own format, as sequence classification, released, and as a .bin."""
+    """Identical weights score alike in our own format, as sequence classification, released, and as an allowed .bin."""
     torch.manual_seed(0)
     own = llama()
     own.score.bias.data.zero_()
@@ -193,6 +193,9 @@ async def test_every_layout_gives_the_same_scores(keep: Callable[..., EngineSett
     folder = Path(str(layouts[4].model))
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="allow_pickle"):
+        await SegmentScorer.open(layouts[4])
+    layouts[4] = layouts[4].model_copy(update={"allow_pickle": True})
     answers = []
     for settings in layouts:
         engine = await SegmentScorer.open(settings)

@@ -115,12 +115,13 @@ def test_the_tolerance_is_the_caller_s(checking: httpx.Client) -> None:
 
 
 def test_a_hook_that_cannot_tell(checking: httpx.Client) -> None:
-    """None is neither right nor wrong; one that raises fails its rollout alone, with its name."""
+    """None is neither right nor wrong; one that raises fails its rollout alone, with its name and no word of it."""
     unsure = checked(checking, "hook", "is it?", "it is?")
     assert (unsure["status"], unsure["verified"], unsure["correct"]) == ("ok", None, None)
     failed = checked(checking, "hook", "oh!", "oh!")
     assert failed["failure"]["kind"] == "internal"
     assert "assay_http_hook:ends_alike raised RuntimeError" in failed["failure"]["detail"]
+    assert "no idea" not in failed["failure"]["detail"]
 
 
 @pytest.mark.parametrize(

@@ -192,12 +192,12 @@ def test_weights_of_a_data_set_are_reckoned_from_the_sums_of_its_calls(client: h
 
 @pytest.mark.parametrize(
     ("hook", "kind", "said"),
-    [("broken", "internal", "no luck"), ("nothing", "internal", "finite"), ("length", None, "")],
+    [("broken", "internal", "RuntimeError"), ("nothing", "internal", "finite"), ("length", None, "")],
 )
 def test_a_hook_that_breaks_costs_one_rollout(
     client: httpx.Client, hook: str, kind: str | None, said: str
 ) -> None:
-    """And says which component it was."""
+    """And says which component it was, and what kind of error; what the error says is for the log."""
     (one,) = results(client, item("a"), components=[{"name": "mine", "kind": "hook", "hook": hook}])
     if kind is None:
         assert one["reward"] == 2.0
@@ -205,6 +205,7 @@ def test_a_hook_that_breaks_costs_one_rollout(
         assert one["failure"]["kind"] == kind
         assert "'mine'" in one["failure"]["detail"]
         assert said in one["failure"]["detail"]
+        assert "no luck" not in one["failure"]["detail"]
 
 
 def test_a_hook_is_pinned_by_its_file(client: httpx.Client) -> None:

@@ -204,12 +204,12 @@ async def test_closing_does_not_wait_for_a_frozen_one(redis_server: Any, open_st
 
 
 async def test_the_pauses_grow(redis_server: Any, open_store: Opener) -> None:
-    """While it is gone it is asked after 1 s and 2 s more: twice by each of two in three and a half seconds."""
+    """While it is gone it is asked after 1 s and 2 s more: twice by each of three in three and a half seconds."""
     redis_server.kill()
     async with open_store(redis_server.url) as opened:
         await opened.store.get("a")
         await asyncio.sleep(3.5)
-        assert opened.errors[("probe", "connection")] == 4
+        assert opened.errors[("probe", "connection")] == 6
 
 
 async def test_full(redis_server: Any, open_store: Opener) -> None:

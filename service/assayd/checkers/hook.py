@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline
 from ..domain.rewriting import Verdict
+from ..telemetry import withheld
 
 _VERDICTS = {True: Verdict.RIGHT, False: Verdict.WRONG, None: Verdict.UNREADABLE}
 
@@ -67,6 +68,5 @@ async def called(
             FailureKind.PAST_DEADLINE, f"{target} had no answer before the deadline"
         ) from None
     except Exception as error:
-        raise AnnotationFailed(
-            FailureKind.INTERNAL, f"{target} raised {type(error).__name__}: {error}"
-        ) from error
+        said = withheld("hook_failed", error, hook=target)
+        raise AnnotationFailed(FailureKind.INTERNAL, f"{target} raised {said}") from error

@@ -1,6 +1,5 @@
 """``assayd serve``."""
 
-import ipaddress
 from typing import Annotated
 
 import typer
@@ -23,26 +22,19 @@ def serve(
     """Answer every route, by default on the models inside the package."""
     settings = settings_of(config)
     server = settings.server
-    host = host or server.host
-    if not (_is_loopback(host) or settings.tenants.path or allow_anonymous):
+    if host is not None:
+        server = server.model_copy(update={"host": host})
+        settings = settings.model_copy(update={"server": server})
+    if not (server.on_loopback or settings.tenants.path or allow_anonymous):
         raise typer.BadParameter(
-            f"{host} can be reached from other machines and callers need no key: give them keys with "
+            f"{server.host} can be reached from other machines and callers need no key: give them keys with "
             "`assayd tenants add` and set tenants.path, listen on 127.0.0.1, or say --allow-anonymous",
             param_hint="--host",
         )
     configure_logging()
     port = server.port if port is None else port
-    typer.echo(f"assayd listens on http://{host}:{port} (its API: /docs)", err=True)
-    service = Server(create_app(settings), server, host=host, port=port)
+    typer.echo(f"assayd listens on http://{server.host}:{port} (its API: /docs)", err=True)
+    service = Server(create_app(settings), server, host=server.host, port=port)
     service.run()
     if service.force_exit or not service.started:
         raise typer.Exit(1)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

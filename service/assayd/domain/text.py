@@ -82,11 +82,7 @@ class Alignment:
         for index, span in enumerate(self.token_spans):
             if span.start < furthest_start or (span and span.end < furthest_end):
                 raise Unaligned(f"the offsets go backwards between tokens {index - 1} and {index}")
-            if span.end > len(self.text):
-                raise Unaligned(
-                    f"token {index} ends at character {span.end} of a text of {len(self.text)} "
-                    "(offsets count Unicode code points, not bytes or UTF-16 units)"
-                )
+            _refuse_beyond(self.text, index, span.end)
             furthest_start, furthest_end = span.start, max(furthest_end, span.end)
         owners = tuple(index for index, span in enumerate(self.token_spans) if span)
         object.__setattr__(self, "_owners", owners)
@@ -110,6 +106,8 @@ class Alignment:
         for index, (start, end) in enumerate(offsets):
             if not 0 <= start <= end:
                 raise Unaligned(f"token {index} has offsets [{start}, {end}): they need 0 <= start <= end")
+            # Before they are places: no length goes beyond 63 bits.
+            _refuse_beyond(text, index, end)
             if start < end:
                 _refuse_skipped(text, reached, start, f"before token {index}")
                 reached = max(reached, end)
@@ -170,6 +168,14 @@ def refuse_surrogates(text: str) -> None:
             f"character {error.start} of the text is the lone surrogate U+{ord(text[error.start]):04X}: "
             "send whole characters"
         ) from None
+
+
+def _refuse_beyond(text: str, index: int, end: int) -> None:
+    if end > len(text):
+        raise Unaligned(
+            f"token {index} ends at character {end} of a text of {len(text)} "
+            "(offsets count Unicode code points, not bytes or UTF-16 units)"
+        )
 
 
 def _refuse_skipped(text: str, start: int, end: int, where: str) -> None:

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from ..domain.failure import FailureKind, Rejected
 from ..domain.provenance import ModelRef
+from ..telemetry import withheld
 from .alignment import PolicyTokenizer
 
 TOKENIZER_FILES: Final = (
@@ -25,6 +26,10 @@ TOKENIZER_FILES: Final = (
     "*.model",
     "*.tiktoken",
 )
+
+
+class _Unfit(Exception):
+    """Why the files of a tokenizer are no good, in words for a caller."""
 
 
 class Tokenizers:
@@ -68,7 +73,7 @@ def load(name: str, revision: str | None = None) -> PolicyTokenizer:
             folder = _download(name, revision)
             pinned = folder.name
         elif revision not in (None, pinned):
-            raise ValueError(f"its files have the digest {pinned}, not the pinned revision {revision}")
+            raise _Unfit(f"its files have the digest {pinned}, not the pinned revision {revision}")
         file = folder / "tokenizer.json"
         tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else _convert(folder)
         tokenizer.no_padding()
@@ -79,7 +84,10 @@ def load(name: str, revision: str | None = None) -> PolicyTokenizer:
             _add_special(tokenizer, token_id, token)
     # The tokenizers library raises bare exceptions, and the hub client its own of several families.
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        if isinstance(error, _Unfit):
+            reason = str(error)
+        else:
+            reason = withheld("tokenizer_not_loaded", error, name=name, said=str(error))
         raise Rejected(
             FailureKind.INVALID,
             f"the tokenizer {name!r} cannot be loaded: {reason}. Name a hub repository (and a commit of it) "
@@ -100,17 +108,15 @@ def _download(name: str, revision: str | None) -> Path:
 def _convert(folder: Path) -> Tokenizer:
     """The tokenizer of a folder that has only older files, which transformers can convert."""
     if not _files(folder):
-        raise ValueError("it holds no tokenizer")
+        raise _Unfit("it holds no tokenizer")
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        raise ValueError(
-            "it has no tokenizer.json, and transformers is not installed to convert it"
-        ) from None
+        raise _Unfit("it has no tokenizer.json, and transformers is not installed to convert it") from None
     loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     backend = getattr(loaded, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
-        raise ValueError("it has no tokenizer.json, and transformers cannot make one of it")
+        raise _Unfit("it has no tokenizer.json, and transformers cannot make one of it")
     return backend
 
 
@@ -171,7 +177,7 @@ def _named_tokens(settings: Mapping[str, Any]) -> Iterator[str]:
 def _add_special(tokenizer: Tokenizer, token_id: int, token: str) -> None:
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
     if tokenizer.token_to_id(token) != token_id:
-        raise ValueError(
+        raise _Unfit(
             f"tokenizer_config.json gives {token!r} the id {token_id}, "
             f"but after tokenizer.json it is {tokenizer.token_to_id(token)}"
         )

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 import httpx
 import stamina
+import structlog
 
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline, FinishReason, Generation, Queue, Sampling
@@ -32,6 +33,8 @@ TOO_LONG: Final = ("context length", "context_length", "context size", "context 
 """What servers write, in lower case, of a prompt that does not fit in."""
 CONTINUED: Final = {"continue_final_message": True, "add_generation_prompt": False}
 """How vLLM and SGLang are told to go on from a reply that was begun."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +218,11 @@ class Generator:
         try:
             return await self._client.post("chat/completions", json=body)
         except httpx.TransportError as error:
-            raise _Unavailable(f"{type(error).__name__}: {error}") from error
+            raise _Unavailable(type(error).__name__) from error
 
     def _given_up(self, error: _Unavailable) -> AnnotationFailed:
-        server = f"{self.model.name} at {self._client.base_url}"
+        server = f"the server of {self.model.name}"
+        log.warning("server_unavailable", server=self._client.base_url.netloc.decode(), error=str(error))
         if error.wait_s is not None:
             return AnnotationFailed(
                 FailureKind.PAST_DEADLINE,
@@ -269,7 +273,9 @@ def _refusal(response: httpx.Response) -> AnnotationFailed:
             )
         case _:
             advice = "the server refused the request"
-    return AnnotationFailed(FailureKind.ENGINE, f"status {response.status_code}, {advice}: {said[:300]}")
+    # Of a refused key the server may show a part.
+    told = "" if response.status_code in (401, 403) else f": {said[:300]}"
+    return AnnotationFailed(FailureKind.ENGINE, f"status {response.status_code}, {advice}{told}")
 
 
 def _generation(response: httpx.Response) -> Generation:

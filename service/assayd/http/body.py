@@ -12,10 +12,14 @@ from ..doorkeeper import Kind
 from .entry import entry_of
 from .house import house_of
 from .receiving import receive
+from .schemas import MAX_TIMEOUT_S
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
+
+_UNREADABLE = (ValueError, RecursionError)
+"""Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end. Pydantic says what is wrong."""
 
 
 class _Peek(msgspec.Struct):
@@ -63,7 +67,8 @@ async def _read(request: Request, max_mb: float) -> bytes:
 def _refuse_late(request: Request, body: bytes) -> None:
     """Raise ``Rejected`` (``overloaded``) for a call that is known to be in vain."""
     house, entry, said = house_of(request), entry_of(request), _peek(body)
-    timeout_s = said.timeout_s if isinstance(said.timeout_s, int | float) else None
+    known = isinstance(said.timeout_s, int | float) and 0 < said.timeout_s <= MAX_TIMEOUT_S
+    timeout_s = said.timeout_s if known else None
     deadline = entry.deadline(timeout_s, default_s=house.settings.server.default_timeout_s)
     request.state.kind = Kind.of(entry.visitor.caller, request.url.path, said.method)
     house.doorkeeper.refuse_late(request.state.kind, deadline)
@@ -78,7 +83,7 @@ def kind_of(request: Request) -> Kind:
 def _peek(body: bytes) -> _Peek:
     try:
         return msgspec.json.decode(body, type=_Peek)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return _Peek()
 
 
@@ -86,7 +91,7 @@ def _fields(body: bytes) -> Collection[str]:
     """The fields of the body, before anyone has validated it."""
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return ()
 
 

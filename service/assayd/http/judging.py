@@ -16,6 +16,7 @@ from ..domain.rollout import Completion, Rollout
 from ..pipeline import Judged
 from .answers import Batch, Unjudged, WireRecipe, recipe_answer, unjudged
 from .body import kind_of, while_connected
+from .bounds import oversized
 from .entry import entry_of
 from .house import house_of
 from .schemas import JudgeRequest, WireRollout
@@ -66,9 +67,14 @@ async def judge(
     _check_pin(request, annotator.recipe)
     _refuse_hopeless(request, body, annotator, deadline)
     outcomes, moments = _outcomes(body)
-    completions = await house.align(
-        [rollout.raw_completion for rollout in body.rollouts], tokenizer, own=own_tokenizer
-    )
+    refused = [oversized(rollout, house.settings.server) for rollout in body.rollouts]
+    fitting = [
+        rollout.raw_completion
+        for rollout, failure in zip(body.rollouts, refused, strict=True)
+        if failure is None
+    ]
+    aligned = iter(await house.align(fitting, tokenizer, own=own_tokenizer))
+    completions = [failure or next(aligned) for failure in refused]
     items = _items(body, outcomes, completions)
     results = await while_connected(
         request,

@@ -69,7 +69,7 @@ def install(app: FastAPI) -> None:
 
 def _schema(shapes: Sequence[type]) -> dict[str, Any]:
     refs = [{"$ref": _REF.format(shape.__name__)} for shape in shapes]
-    return {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}
+    return {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs}}
 
 
 def _components() -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Server(uvicorn.Server):
             http=Connection,
             ws="none",
             access_log=False,
+            server_header=False,
             log_level="warning",
             timeout_keep_alive=settings.keep_alive_s,
         )

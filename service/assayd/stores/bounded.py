@@ -23,4 +23,5 @@ async def within(command: Awaitable[T], timeout_s: float) -> T:
                 return task.result()
         raise TimeoutError(f"no reply within {timeout_s} s")
     finally:
+        # A client closes the connection of a cancelled command: its late reply must not answer another.
         task.cancel()

@@ -20,6 +20,7 @@ from .. import __version__
 from ..settings import CacheSettings
 from ..telemetry import CacheFault, CacheOperation, Telemetry
 from . import redis_claims
+from .bounded import within
 from .breaker import Breaker
 from .envelope import FORMAT, Envelope, Rubbish
 from .gathering import Gathered
@@ -31,7 +32,6 @@ _BYTES_PER_MB: Final = 1_000_000
 _ENTRIES_PER_COMMAND: Final = 32
 _COMMANDS_AT_ONCE: Final = 4
 _CONNECTIONS: Final = 2 * _COMMANDS_AT_ONCE + 2 + redis_claims.CONNECTIONS  # reads, writes, probes
-_SLICES: Final = 2
 _PROBE_TTL_S: Final = 10
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class RedisStore:
         pool = BlockingConnectionPool.from_url(
             settings.url,
             max_connections=_CONNECTIONS,
-            # One clock over everything, ours: see ``_within``.
+            # One clock over everything, ours: see ``bounded``.
             timeout=None,
             socket_timeout=None,
             socket_connect_timeout=None,
@@ -166,21 +166,7 @@ class RedisStore:
             tripped.trip(fault)
 
     async def _within(self, command: Awaitable[T]) -> T:
-        """What ``command`` gives within the timeout; raises ``TimeoutError``.
-
-        The time is waited in two halves: when the event loop itself stood still (a large body, a forward pass), the
-        clock of only one has run out before the reply that lies there could be read.
-        """
-        task = asyncio.ensure_future(command)
-        try:
-            for _ in range(_SLICES):
-                done, _pending = await asyncio.wait((task,), timeout=self._timeout_s / _SLICES)
-                if done:
-                    return task.result()
-            raise TimeoutError(f"no reply from Redis within {self._timeout_s} s")
-        finally:
-            # The client closes the connection of a cancelled command: its late reply must not answer another.
-            task.cancel()
+        return await within(command, self._timeout_s)
 
 
 def _sealed(reply: object) -> bytes | None:

@@ -25,7 +25,9 @@ _EXTENDED_EVERY_S: Final = TTL_S / 3
 _FIRST_LOOK_S: Final = 0.02
 _LOOKS_EVERY_S: Final = 0.2
 _AT_ONCE: Final = 256
-_COMMANDS_AT_ONCE: Final = 2
+# Few: with each reply as many rollouts go on to be judged in one turn of the event loop, in which no reply is read.
+_CLAIMED_AT_ONCE: Final = 32
+_COMMANDS_AT_ONCE: Final = 1
 CONNECTIONS: Final = _COMMANDS_AT_ONCE + 4
 """Claims, and one each that keeps, looks, takes back and probes."""
 
@@ -87,7 +89,7 @@ class RedisClaims:
         self._token = uuid.uuid4().hex
         self._scripts = {text: client.register_script(text) for text in (_CLAIM, _EXTEND, _RELEASE, _LOOK)}
         self.breaker = Breaker(CacheOperation.CLAIM, self._can_claim)
-        self._ask = Gathered(self._claim_all, limit=_AT_ONCE, at_once=_COMMANDS_AT_ONCE)
+        self._ask = Gathered(self._claim_all, limit=_CLAIMED_AT_ONCE, at_once=_COMMANDS_AT_ONCE)
         self._held: set[str] = set()
         self._returned: list[str] = []
         self._awaited: dict[str, asyncio.Event] = {}

@@ -14,12 +14,9 @@ from transformers import PreTrainedConfig
 from ..model_files import WEIGHTS_INDEX, model_file
 from ..reward_heads import scalar_head
 
-FILES: Final = (
-    "model.safetensors",
-    WEIGHTS_INDEX,
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+WEIGHTS: Final = ("model.safetensors", WEIGHTS_INDEX)
+PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+"""PyTorch's own, whose format can carry code; even where they are allowed, only tensors are unpickled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +35,29 @@ class Head:
         return Head(self.weight_d.to(device), self.bias)
 
 
-def find_head(name: str, revision: str | None, config: PreTrainedConfig, beside: Iterable[str]) -> Head:
+def find_head(
+    name: str,
+    revision: str | None,
+    config: PreTrainedConfig,
+    beside: Iterable[str],
+    files: tuple[str, ...] = WEIGHTS,
+) -> Head:
     """The head of the checkpoint ``name``; ``beside`` are its tensors that are not the backbone's.
+
+    ``files`` are those that may hold it, the first that is there counts.
 
     Raises ``ValueError`` where none is a scalar head, or several are and the config does not say which.
     """
-    tensors = dict(_tensors(name, revision, frozenset(beside)))
+    tensors = dict(_tensors(name, revision, frozenset(beside), files))
     head = scalar_head(name, config, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     bias = tensors.get(f"{head}.bias")
     return Head(tensors[f"{head}.weight"][0].float(), 0.0 if bias is None else bias.float().item())
 
 
-def _tensors(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[tuple[str, Tensor]]:
-    for path in _weights(name, revision, keys):
+def _tensors(
+    name: str, revision: str | None, keys: frozenset[str], files: tuple[str, ...]
+) -> Iterator[tuple[str, Tensor]]:
+    for path in _weights(name, revision, keys, files):
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 yield from ((key, file.get_tensor(key)) for key in keys.intersection(file.keys()))
@@ -59,11 +66,11 @@ def _tensors(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[
             yield from ((key, state[key]) for key in keys.intersection(state))
 
 
-def _weights(name: str, revision: str | None, keys: frozenset[str]) -> Iterator[Path]:
+def _weights(name: str, revision: str | None, keys: frozenset[str], files: tuple[str, ...]) -> Iterator[Path]:
     """The files that hold ``keys``."""
-    path = next((found for file in FILES if (found := model_file(name, revision, file)) is not None), None)
+    path = next((found for file in files if (found := model_file(name, revision, file)) is not None), None)
     if path is None:
-        raise ValueError(f"{name} has none of the files {', '.join(FILES)}")
+        raise ValueError(f"{name} has none of the files {', '.join(files)}")
     if path.suffix != ".json":
         yield path
         return

@@ -1,10 +1,10 @@
 """Loads a model and its tokenizer from the hub or a folder, and says exactly which ones they are."""
 
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from weakref import WeakValueDictionary
 
 import torch
@@ -21,8 +21,8 @@ PASS_TOKENS: Final = 4096
 CPU_PASS_TOKENS: Final = 512
 """A CPU core is busy with so many already; of more at once it reads fewer in a second, for they leave its caches."""
 
-Build: TypeAlias = Callable[[str, str | None, torch.dtype], PreTrainedModel]
-"""Makes the model of a name, a revision and a dtype."""
+Build: TypeAlias = Callable[[str, Mapping[str, Any]], PreTrainedModel]
+"""Makes the model of a name, with these options of ``from_pretrained``."""
 
 _loaded: WeakValueDictionary[tuple[Hashable, ...], "Loaded"] = WeakValueDictionary()
 _one_at_a_time = Lock()
@@ -59,13 +59,13 @@ class Loaded:
         )
 
 
-def causal(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+def causal(name: str, options: Mapping[str, Any]) -> PreTrainedModel:
     """Make a causal language model."""
-    return cast(PreTrainedModel, AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype))
+    return cast(PreTrainedModel, AutoModelForCausalLM.from_pretrained(name, **options))
 
 
 def load(settings: EngineSettings, build: Build = causal) -> Loaded:
-    """Load ``settings.model`` as ``build`` does; code that comes with a model is never run.
+    """Load ``settings.model`` as ``build`` does; code that comes with a model is never run, pickles are not read.
 
     What is loaded already, for another use of the same weights, is not loaded again. The revision of a hub model is
     its commit, that of a folder the digest of its files. Raises ``ValueError`` with what to do about it.
@@ -77,29 +77,38 @@ def load(settings: EngineSettings, build: Build = causal) -> Loaded:
     own = folder_digest(name, settings.revision)
     dtype = _dtype(settings.dtype, device)
     with _one_at_a_time:
-        key = (name, own or settings.revision, dtype, device, build)
+        key = (name, own or settings.revision, dtype, device, settings.allow_pickle, build)
         loaded = _loaded.get(key)
         if loaded is None:
             # The revision of a folder is a digest, which the hub client does not know.
-            loaded = _loaded[key] = _load(name, own, None if own else settings.revision, dtype, device, build)
+            options = {
+                "revision": None if own else settings.revision,
+                "dtype": dtype,
+                # None takes what there is.
+                "use_safetensors": None if settings.allow_pickle else True,
+                # Said, for transformers would ask whoever sits at the terminal.
+                "trust_remote_code": False,
+            }
+            loaded = _loaded[key] = _load(name, own, options, device, build)
         return loaded
 
 
 def _load(
-    name: str, own: str | None, revision: str | None, dtype: torch.dtype, device: torch.device, build: Build
+    name: str, own: str | None, options: Mapping[str, Any], device: torch.device, build: Build
 ) -> Loaded:
     # Standard error is for the service's log.
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        model = build(name, revision, dtype)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=options["revision"], trust_remote_code=False)
+        model = build(name, options)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"cannot load the model {name!r}: {error}\nIs it a folder with config.json, tokenizer and weights, "
-            "or the name of a hub model that this machine can download or has in its cache?"
+            "or the name of a hub model that this machine can download or has in its cache? Weights are read from "
+            "safetensors only, unless `allow_pickle` is set; a model that brings its own code is not hosted"
         ) from error
-    numbers = str(dtype).removeprefix("torch.")
-    pin = own or getattr(model.config, "_commit_hash", None) or revision or "unpinned"
+    numbers = str(options["dtype"]).removeprefix("torch.")
+    pin = own or getattr(model.config, "_commit_hash", None) or options["revision"] or "unpinned"
     ref = ModelRef(name, pin, f"transformers {numbers}")
     # Module.to rather than the model's own, whose wrapper hides its signature from the type checker.
     return Loaded(torch.nn.Module.to(model, device), tokenizer, ref)

@@ -6,7 +6,7 @@ differently in batches of another shape.)
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 
@@ -160,9 +160,9 @@ def _loaded(settings: RewardSettings) -> tuple[Loaded, int | None]:
     """The model, and which of its outputs counts; raises ``ValueError`` where that is not known."""
     notes: dict[str, Any] = {}
 
-    def build(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    def build(name: str, options: Mapping[str, Any]) -> PreTrainedModel:
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            name, revision=revision, dtype=dtype, output_loading_info=True
+            name, output_loading_info=True, **options
         )
         notes.update(found)
         return cast(PreTrainedModel, model)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from logging import ERROR
 from typing import Any, cast
 
-import torch
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging
 
@@ -18,7 +17,7 @@ from ...settings import EngineSettings
 from ..model_files import read_card
 from .attention_watch import make_watchable
 from .forward import Backbone
-from .heads import Head, find_head
+from .heads import PICKLES, WEIGHTS, Head, find_head
 from .loading import Loaded, load
 
 
@@ -41,11 +40,9 @@ def load_segment_model(settings: EngineSettings) -> SegmentModel:
     """
     notes: dict[str, Any] = {}
 
-    def build(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    def build(name: str, options: Mapping[str, Any]) -> PreTrainedModel:
         with _quiet():
-            model, found = AutoModel.from_pretrained(
-                name, revision=revision, dtype=dtype, output_loading_info=True
-            )
+            model, found = AutoModel.from_pretrained(name, output_loading_info=True, **options)
         notes.update(found)
         return cast(PreTrainedModel, model)
 
@@ -54,7 +51,8 @@ def load_segment_model(settings: EngineSettings) -> SegmentModel:
     backbone = Backbone(model, name)
     _refuse_missing(name, [*notes["missing_keys"], *(key for key, *_ in notes["mismatched_keys"])])
     revision = getattr(model.config, "_commit_hash", None)
-    head = find_head(name, revision, model.config, notes["unexpected_keys"])
+    files = WEIGHTS + PICKLES if settings.allow_pickle else WEIGHTS
+    head = find_head(name, revision, model.config, notes["unexpected_keys"], files)
     watchable = make_watchable(model)
     return SegmentModel(loaded, backbone, head.to(model.device), read_card(name, revision), watchable)
 

@@ -1,6 +1,7 @@
 """From Assay's settings to vLLM's engine arguments."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Final
 
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -14,6 +15,7 @@ OURS: Final = frozenset(
     {"model", "revision", "tokenizer", "dtype", "max_model_len", "runner", "convert", "trust_remote_code"}
 )
 """What the service itself says; the rest of vLLM's arguments may come from the settings."""
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 KNOWN: Final = frozenset(field.name for field in fields(AsyncEngineArgs))
 
 
@@ -36,13 +38,15 @@ def engine_args(settings: EngineSettings, **role: Any) -> AsyncEngineArgs:
         "revision": None if settings.revision is None or ":" in settings.revision else settings.revision,
         "dtype": _dtype(settings.dtype),
         "max_model_len": settings.max_model_len,
+        # Without it vLLM reads PyTorch's own files where a model has no safetensors.
+        "load_format": None if settings.allow_pickle else "safetensors",
         "tensor_parallel_size": own.tensor_parallel_size,
         "device_ids": None if own.devices is None else [int(number) for number in own.devices.split(",")],
         # There is no memory of a device to let go of where there is no device.
         "enable_sleep_mode": own.sleep_mode and current_platform.is_sleep_mode_available(),
         # The service is the only caller: it asks for what it needs.
         "max_logprobs": -1,
-        **_adapter_args(own.adapters),
+        **_adapter_args(own.adapters, settings.allow_pickle),
         **role,
         **own.engine_args,
     }
@@ -68,9 +72,15 @@ def _dtype(name: str) -> str:
     return "float32" if current_platform.is_cpu() else "bfloat16"
 
 
-def _adapter_args(adapters: dict[str, str]) -> dict[str, Any]:
+def _adapter_args(adapters: dict[str, str], allow_pickle: bool) -> dict[str, Any]:
     if not adapters:
         return {}
+    if not allow_pickle and (
+        bare := [folder for folder in adapters.values() if not (Path(folder) / ADAPTER_WEIGHTS).is_file()]
+    ):
+        raise ValueError(
+            f"no {ADAPTER_WEIGHTS} in {', '.join(bare)}: save these adapters as safetensors, or set `allow_pickle`"
+        )
     ranks = [
         int((model_json(folder, None, "adapter_config.json") or {}).get("r", 0))
         for folder in adapters.values()

@@ -24,6 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from ...domain.failure import AnnotationFailed, FailureKind
 from ...domain.ports import Deadline, Outage, Queue
+from ...telemetry import withheld
 from ..lateness import refuse_late
 from ..shares import Claim, Shares
 from ..supervision import Backoff
@@ -134,7 +135,8 @@ class Host:
             self._died()
             raise self._down() from None
         except (EngineGenerateError, VLLMError, ValueError) as error:
-            raise AnnotationFailed(FailureKind.ENGINE, f"{self.name} refused: {_said(error)}") from error
+            said = withheld("vllm_refused", error, model=self.name)
+            raise AnnotationFailed(FailureKind.ENGINE, f"{self.name} refused: {said}") from error
 
     def _refuse_while_down(self) -> AsyncLLM:
         if self.outage is not None or self._engine is None:

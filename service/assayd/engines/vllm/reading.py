@@ -26,7 +26,9 @@ class TextSide:
     def of(cls, settings: EngineSettings, own: str | None, config: Any) -> Self:
         """That of the settings' model; ``own`` is its digest if it is a folder, ``config`` vLLM's ``ModelConfig``."""
         name = str(settings.model)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=None if own else settings.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, revision=None if own else settings.revision, trust_remote_code=False
+        )
         commit = getattr(config.hf_config, "_commit_hash", None)
         numbers = str(config.dtype).removeprefix("torch.")
         model = ModelRef(name, own or commit or settings.revision or "unpinned", f"vllm {numbers}")

@@ -21,6 +21,7 @@ from ..model_files import WEIGHTS_INDEX
 from ..reward_heads import scalar_head
 
 SCORE: Final = "score"
+PICKLES: Final = ["*.bin", "*.pt", "*.pth"]
 
 
 def stage(settings: EngineSettings, own: str | None, folder: str) -> str:
@@ -30,8 +31,8 @@ def stage(settings: EngineSettings, own: str | None, folder: str) -> str:
     """
     name = str(settings.model)
     revision = None if own else settings.revision
-    source = Path(name) if own else Path(snapshot_download(name, revision=revision))
-    config = AutoConfig.from_pretrained(source)
+    source = Path(name) if own else Path(snapshot_download(name, revision=revision, ignore_patterns=PICKLES))
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     shards = sorted(source.glob("*.safetensors"))
     if not shards:
         raise ValueError(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ...domain.failure import Failure, FailureKind, Rejected
 from ...domain.provenance import ModelRef
 from ...domain.text import Unaligned
-from ...settings import CompatSettings
+from ...settings import Settings
+from ..bounds import too_long
 from ..house import House
 from ..schemas import WireCompletion, WireRollout
 from .splitting import by_markers, in_tokens
@@ -38,10 +39,12 @@ def one_by_one(sent: Inputs, pointer: str) -> list[Input]:
     return [one for one in several if not isinstance(one, int)]
 
 
-def in_text(text: str, settings: CompatSettings) -> WireRollout | Failure:
+def in_text(text: str, settings: Settings) -> WireRollout | Failure:
     """The rollout that a running text holds, or why it cannot be told."""
+    if failure := too_long(len(text), settings.server):
+        return failure
     try:
-        place = by_markers(text, settings)
+        place = by_markers(text, settings.compat)
     except Unaligned as error:
         return Failure(FailureKind.UNALIGNED, str(error))
     return WireRollout(prompt=place.prompt, completion=WireCompletion(text=text[place.start : place.end]))
@@ -67,6 +70,8 @@ async def in_input(sent: Input, house: House, tokenizer: ModelRef | None) -> Pla
             "token ids mean nothing without their tokenizer: name it with ASSAY_COMPAT__TOKENIZER, or send text",
             pointer="/input",
         )
+    if failure := too_long(len(sent), house.settings.server):
+        return failure
     try:
         alignment = await house.read(sent, tokenizer)
         place = in_tokens(by_markers(alignment.text, settings), alignment, with_ids=tokenizer is not None)
@@ -82,7 +87,7 @@ async def rollouts(sent: Inputs, house: House, pointer: str = "/input") -> list[
     asked: list[WireRollout | Failure] = []
     for one in one_by_one(sent, pointer):
         if isinstance(one, str):
-            asked.append(in_text(one, house.settings.compat))
+            asked.append(in_text(one, house.settings))
         else:
             placed = await in_input(one, house, tokenizer)
             asked.append(placed if isinstance(placed, Failure) else placed.rollout)

@@ -45,7 +45,7 @@ async def score_evaluation(request: Request) -> Response:
     house = house_of(request)
     body = await read_body(request, ScoreEvaluationRequest, max_mb=house.settings.server.max_body_mb)
     refuse_option("max_length", body.max_length, "nothing is cut to a length")
-    bill = await pay(request, [in_text(text, house.settings.compat) for text in body.messages])
+    bill = await pay(request, [in_text(text, house.settings) for text in body.messages])
     scores = [one.reward for one in bill.paid()]
     name = f"scoreval-{uuid.uuid4().hex}"
     return answer(ScoreEvaluationResponse(name, "score.evaluation", body.model, scores), bill)

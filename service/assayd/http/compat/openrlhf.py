@@ -14,6 +14,7 @@ from ...domain.failure import Failure, FailureKind, Rejected
 from ...domain.text import Unaligned
 from ...settings import CompatSettings
 from ..body import read_body
+from ..bounds import too_long
 from ..house import house_of
 from ..openapi import documented
 from ..schemas import WireCompletion, WireRollout
@@ -61,7 +62,7 @@ async def get_reward(request: Request) -> Response:
             f"{count} queries, {len(prompts)} prompts and {len(labels)} labels: one of each a sample",
         )
     asked = [
-        _asked(query, prompt, label, settings)
+        too_long(len(query), house.settings.server) or _asked(query, prompt, label, settings)
         for query, prompt, label in zip(body.query, prompts, labels, strict=True)
     ]
     bill = await pay(request, asked)

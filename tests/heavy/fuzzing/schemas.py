@@ -1,0 +1,68 @@
+"""Cases that schemathesis makes of the service's own OpenAPI document: such as fit it, and such as do not."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+
+from .service import Service
+from .verdicts import PATIENCE_S, Verdicts
+
+MODES: Final = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+
+
+def operations(service: Service) -> Iterator[Any]:
+    """Those of the document."""
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+    for found in schema.get_all_operations():
+        yield found.ok()
+
+
+def fuzz(operation: Any, cases: int, number: int, verdicts: Verdicts, after_each: Callable[[], None]) -> int:
+    """Send ``cases`` cases of one operation, half of them such as do not fit; gives how many were sent.
+
+    What takes nothing has few cases: it is asked again and again.
+    """
+    said, session = f"{operation.method.upper()} {operation.path}", requests.Session()
+    sent = 0
+
+    def send(case: Any) -> None:
+        nonlocal sent
+        sent += 1
+        began_s = time.monotonic()
+        try:
+            answer = case.call(session=session, timeout=PATIENCE_S)
+        except requests.RequestException:
+            answer = None
+        body = b"" if answer is None else answer.request.body or b""
+        content = body.encode() if isinstance(body, str) else bytes(body)
+        verdicts.judge(said, content, answer, time.monotonic() - began_s)
+        after_each()
+
+    for mode in MODES if cases > 1 else ():
+
+        @seed(number)
+        @settings(
+            max_examples=cases // len(MODES),
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        @given(operation.as_strategy(generation_mode=mode))
+        def each(case: Any) -> None:
+            send(case)
+
+        # Unsatisfiable: there is nothing that a route without parameters would not take.
+        with suppress(Unsatisfiable):
+            each()
+    while sent < cases:
+        send(operation.Case())
+    return sent
