@@ -12,6 +12,7 @@ from ..doorkeeper import Kind
 from .entry import entry_of
 from .house import house_of
 from .receiving import receive
+from .schemas import MAX_TIMEOUT_S
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
@@ -66,7 +67,8 @@ async def _read(request: Request, max_mb: float) -> bytes:
 def _refuse_late(request: Request, body: bytes) -> None:
     """Raise ``Rejected`` (``overloaded``) for a call that is known to be in vain."""
     house, entry, said = house_of(request), entry_of(request), _peek(body)
-    timeout_s = said.timeout_s if isinstance(said.timeout_s, int | float) else None
+    known = isinstance(said.timeout_s, int | float) and 0 < said.timeout_s <= MAX_TIMEOUT_S
+    timeout_s = said.timeout_s if known else None
     deadline = entry.deadline(timeout_s, default_s=house.settings.server.default_timeout_s)
     request.state.kind = Kind.of(entry.visitor.caller, request.url.path, said.method)
     house.doorkeeper.refuse_late(request.state.kind, deadline)

@@ -115,9 +115,9 @@ async def _aligned(
 def _refuse_hopeless(
     request: Request, body: JudgeRequest, annotator: Annotator[A], deadline: Deadline
 ) -> None:
-    """End a call of which nothing would be done in time, before anything is: not even the cache is asked."""
+    """End a call of which not even the easiest rollout would be judged in time, before anything is done about it."""
     tokens = min(rollout.raw_completion.estimated_tokens for rollout in body.rollouts)
-    weighed = all(rollout.entropies is not None for rollout in body.rollouts)
+    weighed = any(rollout.entropies is not None for rollout in body.rollouts)
     try:
         house_of(request).pipeline.refuse_hopeless(annotator, tokens, deadline, weighed=weighed)
     except Rejected as refusal:
