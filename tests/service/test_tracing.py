@@ -67,6 +67,8 @@ def test_a_call_is_traced_from_the_trainer_to_the_engine(collector: Any, serve_a
     }
     assert above == {
         ("POST /score/token", "the caller"),
+        ("prepare.wait", "POST /score/token"),
+        ("prepare.run", "POST /score/token"),
         ("cache", "POST /score/token"),
         ("annotate", "POST /score/token"),
         ("engine.wait", "annotate"),

@@ -72,11 +72,12 @@ class _Ticket:
 class Line(Generic[Job]):
     """Those who wait for an engine, and those inside. Threads may share it; ``lock`` makes several steps one.
 
-    Without a ``door`` nobody is refused.
+    Without a ``door`` nobody is refused. Spans of waiting and of what follows begin with ``name``.
     """
 
-    def __init__(self, *, door: bool = True) -> None:
+    def __init__(self, *, door: bool = True, name: str = "engine") -> None:
         self._door = door
+        self._name = name
         self.lock = RLock()
         self.max_tokens = MAX_TOKENS
         self.queue: FairQueue[Job] = FairQueue()
@@ -106,7 +107,7 @@ class Line(Generic[Job]):
             served.taken += 1
             now_s = time.monotonic()
             served.waited_s += now_s - ticket.since_s
-            record("engine.wait", ticket.place, ticket.since_s, tokens=ticket.tokens)
+            record(f"{self._name}.wait", ticket.place, ticket.since_s, tokens=ticket.tokens)
             self._tickets[job] = replace(ticket, since_s=now_s)
             self._inside_tokens += ticket.tokens
             self._note(0)
@@ -126,7 +127,7 @@ class Line(Generic[Job]):
                 served.left += 1
                 served.answered += answered
                 served.worked_s += time.monotonic() - ticket.since_s
-                record("engine.run", ticket.place, ticket.since_s, tokens=ticket.tokens)
+                record(f"{self._name}.run", ticket.place, ticket.since_s, tokens=ticket.tokens)
 
     def count_batch(self, sizes: Sequence[int]) -> None:
         """Take note of a batch whose jobs are padded to the longest."""
