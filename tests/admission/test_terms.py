@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from assayd.domain.caller import Caller, Priority, current_caller
+from assayd.domain.caller import ITSELF, Caller, Priority, current_caller
 from assayd.engines.fake import Generator
 
 ITEM = {"prompt": "Say something.", "completion": {"text": "you rat", "offsets": [[0, 3], [3, 7]]}}
@@ -110,7 +110,7 @@ def test_the_engine_is_told_whose_work_it_is(team: Any, monkeypatch: pytest.Monk
         client = team.client(url, team.keys[name])
         answer = client.post("/score/token", json=body(f"{name} {said}"), headers=headers)
         assert answer.status_code == 200
-    assert Watching.callers == [
+    assert [caller for caller in Watching.callers if caller != ITSELF] == [
         Caller("atlas", 3.0, Priority.TRAINING),
         Caller("atlas", 3.0, Priority.BATCH),
         Caller("borea", 1.0, Priority.EVALUATION),

@@ -138,7 +138,7 @@ def test_who_gives_up_gives_back_at_once(together: Together) -> None:
 
 
 def test_who_waits_leaves_time_to_work_alone(together: Together) -> None:
-    """Half of what the call had; the other service is not done by then."""
+    """Half of what the call had, less what is kept for its answer; the other service is not done by then."""
     one, other = together.clients
     together.critic.delay_s = 12.0
     slow = together.begin(one, body("slow"))
@@ -147,7 +147,7 @@ def test_who_waits_leaves_time_to_work_alone(together: Together) -> None:
     before = claimed(other).get("alone", 0.0)
     began = time.monotonic()
     assert len(rewards(together.begin(other, body("slow", timeout_s=8.0)).result())) == 1
-    assert 4.0 <= time.monotonic() - began < 8.0
+    assert 3.8 <= time.monotonic() - began < 8.0
     assert claimed(other)["alone"] == before + 1
     assert len(rewards(slow.result())) == 1
 

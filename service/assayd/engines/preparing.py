@@ -25,7 +25,9 @@ _turnstiles: WeakKeyDictionary[asyncio.AbstractEventLoop, Turnstile] = WeakKeyDi
 
 def hands() -> Turnstile:
     """Those of the running event loop."""
-    return _turnstiles.setdefault(asyncio.get_running_loop(), Turnstile(HANDS, Line(door=False, name="prepare")))
+    return _turnstiles.setdefault(
+        asyncio.get_running_loop(), Turnstile(HANDS, Line(door=False, name="prepare"))
+    )
 
 
 async def prepared(tokens: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
