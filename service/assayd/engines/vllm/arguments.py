@@ -1,5 +1,6 @@
 """From Assay's settings to vLLM's engine arguments."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ OURS: Final = frozenset(
 )
 """What the service itself says; the rest of vLLM's arguments may come from the settings."""
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+OUTPUT_LAYER: Final = "lm_head"
 KNOWN: Final = frozenset(field.name for field in fields(AsyncEngineArgs))
 
 
@@ -83,15 +85,32 @@ def _adapter_args(adapters: dict[str, str], allow_pickle: bool) -> dict[str, Any
         raise ValueError(
             f"no {ADAPTER_WEIGHTS} in {', '.join(bare)}: save these adapters as safetensors, or set `allow_pickle`"
         )
-    ranks = [
-        int((model_json(folder, None, "adapter_config.json") or {}).get("r", 0))
-        for folder in adapters.values()
-    ]
+    configs = [model_json(folder, None, "adapter_config.json") or {} for folder in adapters.values()]
+    ranks = [int(config.get("r", 0)) for config in configs]
     if not all(ranks):
         raise ValueError(
             "vllm.adapters must name folders with the adapter_config.json and weights of a LoRA adapter"
         )
-    return {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": _lora_rank(max(ranks))}
+    return {
+        "enable_lora": True,
+        "max_loras": len(adapters),
+        "max_lora_rank": _lora_rank(max(ranks)),
+        "lora_target_modules": _targets(configs),
+    }
+
+
+def _targets(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The layers that any adapter changes.
+
+    vLLM otherwise readies the output layer too, and an engine that has to weigh the tokens of a prompt there dies.
+    """
+    named = [config.get("target_modules") for config in configs]
+    if not all(isinstance(modules, list) and OUTPUT_LAYER not in modules for modules in named):
+        raise ValueError(
+            f"vllm.adapters: target_modules has to be a list without {OUTPUT_LAYER}, whose adapter vLLM cannot "
+            "apply where tokens are weighed: merge that adapter into its model"
+        )
+    return sorted({module for modules in named for module in modules or ()})
 
 
 def _lora_rank(rank: int) -> int:
