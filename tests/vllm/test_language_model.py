@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -159,6 +160,29 @@ async def test_entropies_of_a_whole_vocabulary(
         differences.refuse(list(unopened.logprobs), list(known.logprobs))
         assert unopened.entropies == ()
     await weigher.close()
+
+
+async def test_tokens_are_weighed_with_an_adapter(
+    engine: Any, low_rank: dict[str, str], completions: Any, differences: Any
+) -> None:
+    """As by the model with the adapter merged into its weights."""
+    weigher = await beside(transformers.TokenWeigher, low_rank["merged"])
+    for completion in await completions():
+        how = {"window": Window(), "deadline": soon(), "entropies": True}
+        known = await weigher.weigh(asked("Go on."), completion, **how)
+        told = await engine.adapted(TASK).weigh(asked("Go on."), completion, **how)
+        differences.refuse(list(told.logprobs), list(known.logprobs))
+        differences.refuse(list(told.entropies), list(known.entropies))
+    await weigher.close()
+
+
+async def test_an_adapter_of_the_output_layer_is_refused(low_rank: dict[str, str], tmp_path: Path) -> None:
+    """The engine would die where it has to weigh; the refusal says what to do."""
+    adapter = shutil.copytree(low_rank["adapter"], tmp_path / "adapter")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "target_modules": ["lm_head"]}))
+    with pytest.raises(ValueError, match="merge that adapter"):
+        await vllm.Generator.open(EngineSettings(**hosted(low_rank["base"], adapters={TASK: str(adapter)})))
 
 
 async def test_entropies_of_the_likeliest(
