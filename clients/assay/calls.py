@@ -9,7 +9,7 @@ from .attempts import Contact, Flow, Part, Request, ask, failed
 from .chunks import Sent, Unsendable, cut, encoded, to_json
 from .configuration import Configuration, positive
 from .deadline import Deadline
-from .errors import AnswerUnreadable, AssayError, RecipeChanged, RolloutFailed, Unauthenticated
+from .errors import AnswerUnreadable, AssayError, RecipeChanged, RolloutFailed
 from .joining import joined, joined_sequences
 from .wire import (
     Answer,
@@ -110,9 +110,7 @@ class Begun(Generic[S]):
 
     def outcome(self, chunk: Sequence[Sent], error: AssayError) -> list[Part]:
         """What an error makes of a part's rollouts; raises it where they do not fail by it."""
-        if self.call.asked.get("on_refusal", "raise") == "raise" or isinstance(
-            error, RecipeChanged | Unauthenticated
-        ):
+        if self.call.asked.get("on_refusal", "raise") == "raise" or isinstance(error, RecipeChanged):
             raise error
         return [Part(tuple(one.index for one in chunk), error)]
 

@@ -67,7 +67,7 @@ class CallRejected(AssayError):
 
 
 class Unauthenticated(CallRejected):
-    """The service does not know the key of ``api_key`` or ``ASSAY_API_KEY``. Never made a ``Failed``: see there."""
+    """The service does not know the key of ``api_key`` or ``ASSAY_API_KEY``, or wants one."""
 
 
 class OverQuota(CallRejected):

@@ -32,12 +32,15 @@ def test_key_and_class_come_from_the_environment(team: Any, monkeypatch: pytest.
         assay.Client(url, priority="urgent")
 
 
-def test_a_key_that_does_not_hold_is_never_a_failed_rollout(team: Any) -> None:
-    """Training on with every rollout masked out would hide it."""
+def test_a_call_without_a_key_is_refused_as_others_are(team: Any) -> None:
+    """Raised, or with ``on_refusal="fail"`` a failure of each rollout, which ends a training at its first step."""
     team.add("atlas")
-    with assay.Client(team.start()) as client, pytest.raises(assay.Unauthenticated) as refused:
-        client.score_token(ROLLOUTS, task=TASK, on_refusal="fail")
+    with assay.Client(team.start()) as client:
+        with pytest.raises(assay.Unauthenticated) as refused:
+            client.score_token(ROLLOUTS, task=TASK)
+        answer = client.score_token(ROLLOUTS, task=TASK, on_refusal="fail")
     assert (refused.value.status, refused.value.kind) == (401, "unauthenticated")
+    assert [result.kind for result in answer.results] == ["unauthenticated"] * len(ROLLOUTS)
 
 
 def test_the_client_waits_for_its_quota_within_the_deadline(team: Any) -> None:
