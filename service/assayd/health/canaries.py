@@ -4,11 +4,14 @@ They are kept by the name of a model and the numbers that it computes in, not by
 swapped under a name are what they are for.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import msgspec
@@ -49,6 +52,7 @@ class Canaries:
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"health.canaries is {path}, but there is no folder {path.parent}: make it")
         self._path = path
+        self._lock = Lock()
         self._shipped = _read(POCKET_CANARIES)
         self._own: dict[str, Known] = {} if path is None else _read(path)
 
@@ -59,13 +63,14 @@ class Canaries:
 
     def remember(self, model: ModelRef, answers: Mapping[str, Answer]) -> None:
         """Store answers in the place of those that were. Raises ``OSError`` where the file cannot be written."""
-        # Another service may share the file.
-        stored = self._own if self._path is None else _read(self._path)
-        before = stored.get(_key(model)) or self.known(model)
-        merged = {} if before is None else dict(before.answers)
-        self._own = {**stored, _key(model): Known(model.revision, merged | dict(answers))}
-        if self._path is not None:
-            _write(self._path, self._own)
+        with self._lock, _alone(self._path):
+            # Another service may share the file.
+            stored = self._own if self._path is None else _read(self._path)
+            before = stored.get(_key(model)) or self.known(model)
+            merged = {} if before is None else dict(before.answers)
+            self._own = {**stored, _key(model): Known(model.revision, merged | dict(answers))}
+            if self._path is not None:
+                _write(self._path, self._own)
 
 
 def difference(model: ModelRef, known: Known, seen: Mapping[str, Answer]) -> str | None:
@@ -120,6 +125,20 @@ def _read(path: Path) -> dict[str, Known]:
     if file.format != FORMAT:
         raise ValueError(f"{path} has the format {file.format!r}: this service reads {FORMAT}")
     return file.models
+
+
+@contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    """No other service that shares the file edits it while the block runs."""
+    if path is None:
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, models: Mapping[str, Known]) -> None:
