@@ -18,7 +18,8 @@ WORDS = ("amber", "birch", "cedar", "dunes")
 
 def reply_to(prompt: str) -> tuple[str, float]:
     """What it says of the last case in the prompt, and how long it thinks about it (seconds)."""
-    number = int(re.findall(r"case (\d+)", prompt)[-1])
+    # The service's canary is no case.
+    number = int((re.findall(r"case (\d+)", prompt) or [0])[-1])
     said = f"Toxic Span 1: {WORDS[number % 4]}" if number % 5 else "None identified"
     return said, 0.1 + 0.4 * (number * 37 % 101) / 100
 
