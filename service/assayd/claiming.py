@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from .domain.ports import Claimed, Claims, Deadline
+from .domain.ports import Deadline
+from .domain.storage import Claimed, Claims
 from .telemetry import ClaimOutcome
 
 T = TypeVar("T")

@@ -14,9 +14,10 @@ from .admission import Admission, Tenant, Visitor
 from .claiming import once
 from .domain.caller import calling, current_caller
 from .domain.failure import AnnotationFailed, Failure, FailureKind, Rejected
-from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Queue, Store
+from .domain.ports import Annotation, Annotator, AsksInTurn, Deadline, Queue
 from .domain.provenance import Provenance, Recipe, Usage
 from .domain.rollout import Rollout
+from .domain.storage import Store
 from .drift import Drift
 from .engines.line import lines_of, refuse_hopeless, set_out
 from .engines.preparing import hands

@@ -19,10 +19,11 @@ from .annotators.segment_scorer import SegmentScorer
 from .annotators.sequence import SequenceOptions, SequenceScorer
 from .annotators.span_critic import SpanCritic
 from .domain.failure import Failure, FailureKind, Rejected
-from .domain.ports import Engine, Generates, Queues, Store, Tended
+from .domain.ports import Engine, Generates, Queues, Tended
 from .domain.provenance import ModelRef
 from .domain.readiness import Readiness
 from .domain.rollout import Completion
+from .domain.storage import Store
 from .domain.text import Alignment
 from .doorkeeper import Doorkeeper
 from .drift import Drift

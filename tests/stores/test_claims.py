@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from assayd.domain.ports import Claimed
+from assayd.domain.storage import Claimed
 from assayd.stores.redis_claims import TTL_S
 
 Open = Callable[[str], AbstractAsyncContextManager[Any]]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from ..domain.ports import Claimed
+from ..domain.storage import Claimed
 from ..telemetry import CacheOperation
 from .breaker import Breaker
 from .gathering import Gathered
