@@ -25,12 +25,13 @@ class Kind:
     tenant: str
     priority: Priority
     route: str
-    method: object
+    method: str
+    """Empty where the body names none."""
 
     @classmethod
     def of(cls, caller: Caller, route: str, method: object) -> "Kind":
         """``method`` is whatever the body says, unread."""
-        return cls(caller.tenant, caller.priority, route, method if isinstance(method, str) else None)
+        return cls(caller.tenant, caller.priority, route, method if isinstance(method, str) else "")
 
 
 @dataclass(frozen=True, slots=True)

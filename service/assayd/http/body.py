@@ -43,8 +43,7 @@ async def read_by_method(
 ) -> M | N:
     """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike."""
     body = await _read(request, max_mb)
-    named = _peek(body).method
-    model: type[M] | type[N] = others[named] if isinstance(named, str) and named in others else first
+    model: type[M] | type[N] = others.get(kind_of(request).method, first)
     return model.model_validate_json(body)
 
 
