@@ -1,6 +1,5 @@
 """Edits the tenants file: comments and order stay, and a service that reads it sees all of an edit or nothing."""
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import tomlkit
 from tomlkit.items import Array, Table
 
+from ..alone import alone_with
 from .keys import digest_of, new_key
 from .tenants import read_tenants
 
@@ -83,17 +83,13 @@ def _edited(path: Path) -> Iterator[tomlkit.TOMLDocument]:
 
     Who edits at the same time waits: a revoked key must not come back with somebody else's edit.
     """
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with alone_with(path):
         there = path.exists()
         if there:
             read_tenants(path)
         document = tomlkit.parse(path.read_text(encoding="utf-8")) if there else tomlkit.document()
         yield document
         _replace(path, tomlkit.dumps(document), path.stat() if there else None)
-    finally:
-        os.close(folder)
 
 
 def _replace(path: Path, text: str, before: os.stat_result | None) -> None:

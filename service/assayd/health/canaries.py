@@ -4,11 +4,10 @@ They are kept by the name of a model and the numbers that it computes in, not by
 swapped under a name are what they are for.
 """
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -16,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from ..alone import alone_with
 from ..domain.provenance import ModelRef
 from ..engines import POCKET_CANARIES
 from .questions import Answer
@@ -63,7 +63,7 @@ class Canaries:
 
     def remember(self, model: ModelRef, answers: Mapping[str, Answer]) -> None:
         """Store answers in the place of those that were. Raises ``OSError`` where the file cannot be written."""
-        with self._lock, _alone(self._path):
+        with self._lock, nullcontext() if self._path is None else alone_with(self._path):
             # Another service may share the file.
             stored = self._own if self._path is None else _read(self._path)
             before = stored.get(_key(model)) or self.known(model)
@@ -125,20 +125,6 @@ def _read(path: Path) -> dict[str, Known]:
     if file.format != FORMAT:
         raise ValueError(f"{path} has the format {file.format!r}: this service reads {FORMAT}")
     return file.models
-
-
-@contextmanager
-def _alone(path: Path | None) -> Iterator[None]:
-    """No other service that shares the file edits it while the block runs."""
-    if path is None:
-        yield
-        return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _write(path: Path, models: Mapping[str, Known]) -> None:
