@@ -300,9 +300,13 @@ def withheld(event: str, error: BaseException, **fields: object) -> str:
     What libraries say holds folders, addresses and keys of this machine, or quotes the rollout, which no log holds: it
     is logged only where a caller of this passes it on, as ``said``.
     """
-    where = traceback.format_tb(error.__traceback__)[-_FRAMES:]
-    log.warning(event, error=type(error).__name__, where=where, **fields)
+    log.warning(event, error=type(error).__name__, where=raised_at(error), **fields)
     return f"{type(error).__name__} (the service's log says more)"
+
+
+def raised_at(error: BaseException) -> list[str]:
+    """Where it was raised, innermost frames only: what may be logged of an error that may quote a rollout."""
+    return traceback.format_tb(error.__traceback__)[-_FRAMES:]
 
 
 def configure_logging(level: int = logging.INFO) -> None:

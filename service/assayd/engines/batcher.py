@@ -6,7 +6,6 @@ of padded tokens: so padding stays small, batches are well filled, and each tena
 
 import asyncio
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -18,6 +17,7 @@ import structlog
 
 from ..domain.failure import AnnotationFailed, Blame, FailureKind
 from ..domain.ports import Deadline
+from ..telemetry import raised_at
 from .line import Line
 
 NOT_FINITE: Final = "the model computed numbers that are not finite"
@@ -28,8 +28,6 @@ Result = TypeVar("Result")
 
 CHOICE: Final = 1024
 """Among so many jobs a batch is put together: with more of them it would be no fuller."""
-FRAMES: Final = 3
-"""Of a failure, in the log."""
 
 log = structlog.get_logger()
 
@@ -213,8 +211,9 @@ class Batcher(Generic[Item, Result]):
         if len(suspects) == 1:
             if error := self._attempt(suspects, _nobody):
                 # What it says may quote what the model was given: where it was raised is enough.
-                where = traceback.format_tb(error.__traceback__)[-FRAMES:]
-                log.error("model_failed", model=self._name, error=type(error).__name__, where=where)
+                log.error(
+                    "model_failed", model=self._name, error=type(error).__name__, where=raised_at(error)
+                )
                 suspects[0].fail(
                     FailureKind.ENGINE,
                     "the model failed on this rollout, though it was run alone; the service's log says where",
