@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from ...domain.ports import Deadline, Generation, Queue, Sampling
+from ...domain.ports import Deadline, Generation, Sampling
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Message
 from ...domain.sequence import Choice
@@ -17,12 +17,13 @@ from ..preparing import prepared
 from ..prompts import Questions
 from .decoding import Decoder, Row
 from .loading import Loaded, load
+from .queued import Queued
 
 BUDGET_TOKENS: Final = 32_768
 """Padded tokens, prompts and replies, under way at once: what bounds the key-value cache."""
 
 
-class Generator:
+class Generator(Queued):
     """One model, one thread that owns it, and a queue in front. ``card`` is the model's ``assay.json``."""
 
     def __init__(
@@ -40,6 +41,7 @@ class Generator:
         shared = self.decoder.can_share and loaded.determinism is Determinism.NONE
         budget_tokens = BUDGET_TOKENS if shared else 1
         self._batcher = Batcher(self.decoder.run, nearest(budget_tokens), name=f"model {loaded.ref.name}")
+        super().__init__(self._batcher)
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
@@ -48,27 +50,9 @@ class Generator:
         card = await asyncio.to_thread(read_card, loaded.ref.name, settings.revision)
         return cls(loaded, max_model_len=settings.max_model_len, card=card)
 
-    @property
-    def line(self) -> Queue:
-        """Those who wait for it, and those it writes for."""
-        return self._batcher.line
-
-    async def ready(self) -> bool:
-        """Whether the thread that owns the model lives."""
-        return self._batcher.alive
-
-    @property
-    def failing(self) -> bool:
-        """Whether its last forward pass failed."""
-        return self._batcher.failing
-
     def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
         """The ids that the model reads of a prompt."""
         return self._questions.encode(messages, 0)
-
-    async def close(self) -> None:
-        """Fail what is under way and end the thread; safe to call twice."""
-        await self._batcher.close()
 
     async def generate(
         self, messages: tuple[Message, ...], sampling: Sampling, *, deadline: Deadline

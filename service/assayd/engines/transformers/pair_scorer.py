@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Deadline, Intake, Queue, Window
+from ...domain.ports import Deadline, Intake, Window
 from ...domain.provenance import ModelRef, Usage
 from ...domain.rollout import Message
 from ...domain.sequence import PairScore
@@ -24,6 +24,7 @@ from ..lateness import refuse_late
 from ..preparing import estimated_tokens, prepared
 from .forward import Reader
 from .loading import Loaded, load
+from .queued import Queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class _Pair:
     types: tuple[int, ...]
 
 
-class PairScorer:
+class PairScorer(Queued):
     """One classifier, one thread that owns it, and a queue in front.
 
     Of a model with one output the score is that output; of one with several it is the log-odds of ``label``, its
@@ -55,33 +56,16 @@ class PairScorer:
         self._reader: Reader[_Pair, float] = Reader(
             self._read, lambda pair: len(pair.ids), shapes=self._shapes, name=f"model {self.model.name}"
         )
+        super().__init__(self._reader)
 
     @classmethod
     async def open(cls, settings: RewardSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
         return await asyncio.to_thread(lambda: cls(*_loaded(settings), max_model_len=settings.max_model_len))
 
-    @property
-    def line(self) -> Queue:
-        """Those who wait for it."""
-        return self._reader.line
-
-    async def ready(self) -> bool:
-        """Whether the thread that owns the model lives."""
-        return self._reader.alive
-
-    @property
-    def failing(self) -> bool:
-        """Whether its last forward pass failed."""
-        return self._reader.failing
-
     def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
         """The ids that the model reads of a prompt."""
         return self._rendered(messages, "", Window())[0].ids
-
-    async def close(self) -> None:
-        """Fail what is under way and end the thread; safe to call twice."""
-        await self._reader.close()
 
     async def score_pair(
         self, prompt: tuple[Message, ...], text: str, *, window: Window, deadline: Deadline

@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TypeAlias, cast
 import torch
 from transformers import PreTrainedModel
 
-from ...domain.ports import Deadline, Queue, Window
+from ...domain.ports import Deadline, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.sequence import PromptValue
@@ -20,13 +20,14 @@ from ..model_files import digest
 from ..preparing import prepared
 from .forward import Backbone, Reader
 from .loading import Loaded, load
+from .queued import Queued
 from .value_head import ValueHead, load_value_head, value_card
 
 _Ids: TypeAlias = tuple[int, ...]
 _NOTHING: Final = Completion(Alignment("", (), ()))
 
 
-class PromptValuer:
+class PromptValuer(Queued):
     """One reference policy up to its last states, a head on them, one thread that owns both, and a queue in front.
 
     ``card`` is the head's ``assay.json``. Raises ``ValueError`` where the head was trained on another policy.
@@ -51,33 +52,16 @@ class PromptValuer:
         self._reader: Reader[_Ids, float] = Reader(
             self._read, len, shapes=loaded.shapes, name=f"value head {folder}"
         )
+        super().__init__(self._reader)
 
     @classmethod
     async def open(cls, settings: ValueSettings) -> Self:
         """Load policy and head in a thread. Raises ``ValueError`` with what to do when they cannot be had."""
         return await asyncio.to_thread(lambda: cls(*_parts(settings), max_model_len=settings.max_model_len))
 
-    @property
-    def line(self) -> Queue:
-        """Those who wait for it."""
-        return self._reader.line
-
-    async def ready(self) -> bool:
-        """Whether the thread that owns the model lives."""
-        return self._reader.alive
-
-    @property
-    def failing(self) -> bool:
-        """Whether its last forward pass failed."""
-        return self._reader.failing
-
     def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
         """The ids that the model reads of a prompt."""
         return self._renderer.prompt_ids(messages)
-
-    async def close(self) -> None:
-        """Fail what is under way and end the thread; safe to call twice."""
-        await self._reader.close()
 
     async def value(self, prompt: tuple[Message, ...], *, window: Window, deadline: Deadline) -> PromptValue:
         """The value at one prompt, in a batch with whatever else is waiting."""

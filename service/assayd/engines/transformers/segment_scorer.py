@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...domain.failure import AnnotationFailed, FailureKind
-from ...domain.ports import Attention, Deadline, Queue, SegmentScores, Window
+from ...domain.ports import Attention, Deadline, SegmentScores, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...domain.text import Segment
@@ -21,6 +21,7 @@ from ..rendering import Reading
 from ..transferring import split
 from .attention_watch import watching
 from .forward import Reader
+from .queued import Queued
 from .segment_model import SegmentModel, load_segment_model
 
 
@@ -37,7 +38,7 @@ _Seen: TypeAlias = tuple[list[float], list[float]]
 """The scores at the places, and the attention of the last one to every id where it was watched."""
 
 
-class SegmentScorer:
+class SegmentScorer(Queued):
     """One segment model, one thread that owns it, and a queue in front. ``card`` is the model's ``assay.json``."""
 
     def __init__(self, hosted: SegmentModel, *, max_model_len: int | None = None) -> None:
@@ -51,6 +52,7 @@ class SegmentScorer:
         self._reader: Reader[_Look, _Seen] = Reader(
             self._read, lambda look: len(look.ids), shapes=self._shapes, name=f"model {self.model.name}"
         )
+        super().__init__(self._reader)
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
@@ -59,27 +61,9 @@ class SegmentScorer:
             lambda: cls(load_segment_model(settings), max_model_len=settings.max_model_len)
         )
 
-    @property
-    def line(self) -> Queue:
-        """Those who wait for it."""
-        return self._reader.line
-
-    async def ready(self) -> bool:
-        """Whether the thread that owns the model lives."""
-        return self._reader.alive
-
-    @property
-    def failing(self) -> bool:
-        """Whether its last forward pass failed."""
-        return self._reader.failing
-
     def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
         """The ids that the model reads of a prompt."""
         return self._renderer.prompt_ids(messages)
-
-    async def close(self) -> None:
-        """Fail what is under way and end the thread; safe to call twice."""
-        await self._reader.close()
 
     async def score(
         self,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ...domain.ports import Deadline, Queue, TokenStats, Window
+from ...domain.ports import Deadline, TokenStats, Window
 from ...domain.provenance import ModelRef
 from ...domain.rollout import Completion, Message
 from ...settings import EngineSettings
@@ -20,6 +20,7 @@ from ..weighing import token_stats
 from .entropies import LogitsHead, weigh
 from .forward import Backbone, Reader, probe_ids, tolerance
 from .loading import Loaded, load
+from .queued import Queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ _Weights: TypeAlias = tuple[list[float], list[float]]
 """A log-probability and an entropy per weighed id."""
 
 
-class TokenWeigher:
+class TokenWeigher(Queued):
     """One language model, one thread that owns it, and a queue in front.
 
     Logits are made of a few places at a time (``entropies.weigh``), so the vocabulary bounds no batch.
@@ -56,33 +57,16 @@ class TokenWeigher:
         self._reader: Reader[_Stretch, _Weights] = Reader(
             self._read, lambda stretch: len(stretch.ids), shapes=loaded.shapes, name=f"model {name}"
         )
+        super().__init__(self._reader)
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> Self:
         """Load the model in a thread. Raises ``ValueError`` with what to do when it cannot be loaded."""
         return await asyncio.to_thread(lambda: cls(load(settings), max_model_len=settings.max_model_len))
 
-    @property
-    def line(self) -> Queue:
-        """Those who wait for it."""
-        return self._reader.line
-
-    async def ready(self) -> bool:
-        """Whether the thread that owns the model lives."""
-        return self._reader.alive
-
-    @property
-    def failing(self) -> bool:
-        """Whether its last forward pass failed."""
-        return self._reader.failing
-
     def rendered(self, messages: tuple[Message, ...]) -> Sequence[int]:
         """The ids that the model reads of a prompt."""
         return self._renderer.prompt_ids(messages)
-
-    async def close(self) -> None:
-        """Fail what is under way and end the thread; safe to call twice."""
-        await self._reader.close()
 
     async def weigh(
         self,
