@@ -11,8 +11,6 @@ from areal.api.cli_args import GenerationHyperparameters, GRPOConfig, NormConfig
 from areal.infra.remote_inf_engine import GroupedRolloutWorkflow
 from areal.trainer.ppo.actor import PPOActor
 from areal.utils import logging
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from assay import FailurePolicy, RolloutFailed
 from assay import policy as policies
@@ -22,6 +20,7 @@ from assay.testing import FakeServer
 from assay.token_rewards import TokenRewards
 
 from ..planting import plant, planted
+from ..words import word_tokenizer
 
 PRIVATE = {"name": "policy", "revision": "0" * 40}
 ALONE = Shaping(baseline="none")
@@ -56,14 +55,7 @@ class Engine:
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A word-level tokenizer with a chat template."""
-    words = ["<end>", "<pad>", "?", *[f"w{n}" for n in range(97)]]
-    backend = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="?"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<end>", pad_token="<pad>", unk_token="?"
-    )
-    made.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    return made
+    return word_tokenizer("{% for m in messages %}{{ m['content'] }} {% endfor %}")
 
 
 @pytest.fixture

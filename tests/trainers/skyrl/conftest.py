@@ -28,17 +28,9 @@ def service() -> Iterator[FakeServer]:
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A word-level tokenizer with a chat template."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    from ..words import word_tokenizer
 
-    words = ["<end>", "<pad>", "?", *[f"w{n}" for n in range(97)]]
-    backend = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="?"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<end>", pad_token="<pad>", unk_token="?"
-    )
-    made.chat_template = "{% for m in messages %}{{ m['content'] }} <end> {% endfor %}"
-    return made
+    return word_tokenizer("{% for m in messages %}{{ m['content'] }} <end> {% endfor %}")
 
 
 class ScriptedEngine:
