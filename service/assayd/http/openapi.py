@@ -18,8 +18,12 @@ from .schemas import MAX_TIMEOUT_S
 
 _REF: Final = "#/components/schemas/{}"
 _HEADERS: Final = [
-    {"name": PRIORITY, "in": "header", "schema": {"enum": list(Priority)}},
-    {"name": TIMEOUT_S, "in": "header", "schema": {"exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S}},
+    {"name": PRIORITY, "in": "header", "schema": {"type": "string", "enum": list(Priority)}},
+    {
+        "name": TIMEOUT_S,
+        "in": "header",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
+    },
     {
         "name": REWARD_MATCH,
         "in": "header",

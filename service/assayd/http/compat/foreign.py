@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from ...domain.failure import FailureKind, Rejected
@@ -32,7 +32,7 @@ class Part(Foreign):
 class ForeignMessage(Foreign):
     """One turn as OpenAI's interfaces write it; `developer` is another word for `system`."""
 
-    role: str
+    role: str = Field(json_schema_extra={"enum": [*Role, "developer"]})
     content: str | tuple[Part, ...] | None = None
 
     def message(self, pointer: str) -> WireMessage:

@@ -66,15 +66,15 @@ class PolicyResponse(Foreign):
     incomplete_details: Incomplete | None = None
 
 
-class Verified(Foreign):
-    """The parts of a row that are judged."""
+class VerifyRequest(Foreign):
+    """A row of Gym's: what the policy was asked, what it said, and whatever else; all of it comes back."""
 
     responses_create_params: CreateParams
     response: PolicyResponse
 
 
-class VerifyRequest(Foreign):
-    """A row with the policy's response; all of it comes back, whatever else is in it."""
+class Row(Foreign):
+    """The same, as it was sent."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -116,14 +116,14 @@ async def verify(request: Request) -> Response:
     """Reward one rollout for NeMo-Gym."""
     house = house_of(request)
     settings = house.settings.compat
-    body = await read_body(request, VerifyRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, Row, max_mb=house.settings.server.max_body_mb)
     row = {
         **(body.model_extra or {}),
         "responses_create_params": body.responses_create_params,
         "response": body.response,
     }
-    verified = Verified.model_validate_json(msgspec.json.encode(row))
-    bill = await pay(request, [_rollout(verified, row.get(settings.reference_field))])
+    asked = VerifyRequest.model_validate_json(msgspec.json.encode(row))
+    bill = await pay(request, [_rollout(asked, row.get(settings.reference_field))])
     return answer({**row, **_verdict(bill, row, settings)}, bill)
 
 
@@ -159,8 +159,8 @@ def _verdict(bill: Bill, row: dict[str, Any], settings: CompatSettings) -> dict[
     return {"reward": bill.paid()[0].reward}
 
 
-def _rollout(verified: Verified, reference: object) -> WireRollout | Failure:
-    params, response = verified.responses_create_params, verified.response
+def _rollout(row: VerifyRequest, reference: object) -> WireRollout | Failure:
+    params, response = row.responses_create_params, row.response
     asked = (Item(role="user", content=params.input),) if isinstance(params.input, str) else params.input
     last = max((at for at, item in enumerate(response.output) if _answers(item)), default=None)
     if last is None:
