@@ -72,7 +72,7 @@ def embedded(embedded_url: str) -> Iterator[httpx.Client]:
 
 
 class ScriptedCritic:
-    """An OpenAI-compatible server that answers every chat with what ``reply`` says, and remembers the prompts.
+    """An OpenAI-compatible server that answers every chat with what ``reply`` says, and remembers what it was sent.
 
     Canaries it answers always alike.
 
@@ -88,6 +88,7 @@ class ScriptedCritic:
         self.delay_s = 0.0
         self.prompts: list[str] = []
         self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -109,6 +110,7 @@ class ScriptedCritic:
             await self._send(send, 200, {"choices": [{"message": {"content": "7"}, "finish_reason": "stop"}]})
             return
         self.bodies.append(request)
+        self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
         self.prompts.append(prompt)
         await asyncio.sleep(self.delay_s)
         content = self.reply(prompt) if callable(self.reply) else self.reply

@@ -1,8 +1,8 @@
 """Spans by OpenTelemetry, where ``tracing.endpoint`` asks for them; elsewhere its SDK is not even imported.
 
 A call is a span, under the caller's own where it sends ``traceparent`` (W3C); under it, for each rollout, the look-up
-in the cache and the annotation, and under that the wait for an engine and the engine's run. No span holds a text: an
-error is told by its type.
+in the cache and the annotation, and under that the wait for an engine and the engine's run. A server that is asked
+over HTTP is sent ``traceparent`` in its turn. No span holds a text: an error is told by its type.
 """
 
 import time
@@ -40,6 +40,11 @@ def call_span(headers: Mapping[str, str]) -> AbstractContextManager[Any]:
 def span(name: str) -> AbstractContextManager[object]:
     """What happens in the block, as a part of what happens here."""
     return _NOTHING if _tracing is None else _tracing.span(name)
+
+
+def onward() -> dict[str, str]:
+    """The headers that put another server's spans under what happens here."""
+    return {} if _tracing is None else _tracing.onward()
 
 
 def here() -> object:
@@ -81,6 +86,11 @@ class _Tracing:
 
     def span(self, name: str) -> AbstractContextManager[Any]:
         return self._span(name)
+
+    def onward(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        self._propagator.inject(headers)
+        return headers
 
     def record(self, name: str, parent: Any, since_s: float, attributes: Mapping[str, str | int]) -> None:
         now_ns = time.time_ns()

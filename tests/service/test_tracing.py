@@ -44,7 +44,10 @@ def collector() -> Iterator[tuple[str, list[Span]]]:
 
 
 def test_a_call_is_traced_from_the_trainer_to_the_engine(collector: Any, serve_app: Any, critic: Any) -> None:
-    """One trace, the caller's: call, look-up, annotation, wait and run, each inside the one it belongs to; no text."""
+    """One trace, the caller's: call, look-up, annotation, wait and run, each inside the one it belongs to; no text.
+
+    The server that is asked over HTTP learns of the annotation that asks.
+    """
     endpoint, spans = collector
     own = type(critic)()
     own.reply = lambda prompt: "I would rather not." if "unspeakable" in prompt else "None identified"
@@ -81,6 +84,10 @@ def test_a_call_is_traced_from_the_trainer_to_the_engine(collector: Any, serve_a
     for span in ours:
         assert call.start_time_unix_nano - 5e6 <= span.start_time_unix_nano <= span.end_time_unix_nano
         assert PLANTED not in str(span)
+    annotated = {span.span_id.hex() for span in ours if span.name == "annotate"}
+    assert {headers["traceparent"] for headers in own.headers} == {
+        f"00-{TRACE}-{span_id}-01" for span_id in annotated
+    }
     failed = [span for span in ours if span.status.code == Status.STATUS_CODE_ERROR]
     assert {(span.name, span.status.message) for span in failed} == {("annotate", "AnnotationFailed")}
 

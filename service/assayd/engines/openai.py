@@ -18,6 +18,7 @@ from ..domain.provenance import ModelRef, Usage
 from ..domain.rollout import Message, Role
 from ..domain.sequence import Choice
 from ..settings import Determinism, EngineSettings
+from ..tracing import onward
 from .lateness import refuse_late
 from .preparing import estimated_tokens
 from .turnstile import Turnstile
@@ -226,7 +227,7 @@ class Generator:
 
     async def _sent(self, body: dict[str, Any]) -> httpx.Response:
         try:
-            return await self._client.post("chat/completions", json=body)
+            return await self._client.post("chat/completions", json=body, headers=onward())
         except httpx.TransportError as error:
             raise _Unavailable(type(error).__name__) from error
 
