@@ -112,7 +112,8 @@ class ScriptedCritic:
         self.bodies.append(request)
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
         self.prompts.append(prompt)
-        await asyncio.sleep(self.delay_s)
+        if await _hung_up(receive, within_s=self.delay_s):
+            return
         content = self.reply(prompt) if callable(self.reply) else self.reply
         choice = {
             "index": 0,
@@ -130,6 +131,13 @@ class ScriptedCritic:
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": json.dumps(value).encode()})
+
+
+async def _hung_up(receive: Any, *, within_s: float) -> bool:
+    """Wait, and say whether the caller went away meanwhile: nothing else comes behind a body."""
+    gone = asyncio.ensure_future(receive())
+    await asyncio.wait({gone}, timeout=within_s)
+    return not gone.cancel()
 
 
 @pytest.fixture(scope="session")
