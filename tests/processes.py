@@ -72,6 +72,8 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and not self.runs:
+            print(f"{self._command[:4]} does not run any more; it said:\n{self._said()}", file=sys.stderr)
         with suppress(subprocess.TimeoutExpired):
             self.end(within_s=30.0)
         self.kill()  # what it has started, too: some servers leave that behind
@@ -85,12 +87,11 @@ class Process:
             )
         wait_until(
             lambda: not self.runs or self.ready(),
-            f"{self._command[:4]} is not ready, see {self.log}",
+            f"{self._command[:4]} is not ready",
             STARTS_WITHIN_S,
         )
         if not self.runs:
-            told = self.log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"{self._command[:4]} ended by itself, see {self.log}:\n{told}")
+            raise RuntimeError(f"{self._command[:4]} ended by itself; it said:\n{self._said()}")
 
     @property
     def runs(self) -> bool:
@@ -129,6 +130,9 @@ class Process:
     def descriptors(self) -> int:
         """Open files, sockets and pipes, of all that it has started, too."""
         return sum(map(_descriptors, self._family()))
+
+    def _said(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
 
     def _family(self) -> Iterator[int]:
         return iter(()) if self._running is None else _family(self._running.pid)

@@ -63,8 +63,10 @@ async def measured(hosted: Process, heavy: str, light: str, said: argparse.Names
     ]
     queued = 0
     while queued < 0.9 * said.queued:
-        await asyncio.sleep(1.0)
-        queued = await waiting(hosted, heavy)
+        if all(task.done() for task in crowd):
+            raise SystemExit("the heavy tenant's rollouts do not queue: more of them, by --queued")
+        await asyncio.sleep(0.1)
+        queued = max(queued, await waiting(hosted, heavy))
     beside_s = await latencies_s(hosted, calls, light, said.calls, said.rollouts)
     left = await waiting(hosted, heavy)
     for task in crowd:
