@@ -34,14 +34,14 @@ serve: .venv/installed
 	$(BIN)/assayd serve
 
 bench: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/throughput.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/segments.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/entropies.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/coalescing.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.throughput
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.segments
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.entropies
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.coalescing
 
 bench-vllm: .venv-vllm/installed
 	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
-		$(VLLM_BIN)/python tests/benchmarks/vllm_throughput.py
+		$(VLLM_BIN)/python -m tests.benchmarks.vllm_throughput
 
 # The embedded models on held-out generated items, through the service: the critic's spans, the segment model's ranking,
 # the rewriter's corrections.

@@ -1,6 +1,6 @@
 """Peak memory and speed of ``assayd annotate`` at two sizes of data set: memory must not follow the size.
 
-    python tests/benchmarks/annotate.py rollouts.jsonl --sizes 2640 264000 --with token,segment
+    python -m tests.benchmarks.annotate rollouts.jsonl --sizes 2640 264000 --with token,segment
 
 The rows of the file are repeated with prompts of their own, so that no two are alike. Both processes are measured where
 there are two: ``--url`` keeps the service out of this one.
@@ -17,7 +17,8 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-FAKES = {f"ASSAY_{name}__ENGINE": "fake" for name in ("CRITIC", "SEGMENT", "REWRITER")}
+from ..processes import WEIGHTLESS
+
 OPTIONS = '[segment.options]\nnormalizer = "none"\n'
 BYTES_PER_MB = 1_000_000
 
@@ -37,7 +38,7 @@ def measured(command: list[str]) -> tuple[float, float]:
     """Seconds, and peak resident memory in MB, of a process."""
     began_s = time.monotonic()
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**FAKES, **os.environ}
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**WEIGHTLESS, **os.environ}
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:

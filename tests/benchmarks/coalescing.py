@@ -1,6 +1,6 @@
 """Single-rollout calls of many threads, one request each, against the same calls gathered, and against one batch.
 
-``OMP_NUM_THREADS=1 python tests/benchmarks/coalescing.py [--rounds 3]``. The service runs the embedded models in a
+``OMP_NUM_THREADS=1 python -m tests.benchmarks.coalescing [--rounds 3]``. The service runs the embedded models in a
 process of its own; 128 threads ask for one rollout at a time, as most trainers do. First no model is asked (the gate
 ``threshold`` is shut), so that what the wire costs is seen alone; then the embedded segment model scores fresh texts.
 Counts differ by one from way to way so that the cache never helps. Prints a table and how many requests a way made;
@@ -8,14 +8,18 @@ record results by hand in RESULTS.md.
 """
 
 import argparse
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
-from serving import Way, measured, report, served
 
 import assay
+
+from ..processes import assayd
+from .rounds import Way, measured, report
 
 THREADS = 128
 COUNT = 768
@@ -53,8 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    with served("-m", "assayd", "serve") as url:
-        http = httpx.Client(transport=Counting(limits=httpx.Limits(max_connections=64)), base_url=url)
+    with tempfile.TemporaryDirectory() as folder, assayd(Path(folder) / "assayd.log") as service:
+        http = httpx.Client(transport=Counting(limits=httpx.Limits(max_connections=64)), base_url=service.url)
         client = assay.Client(http=http, limits=assay.Limits(max_connections=64))
         coalescer = assay.Coalescer(client)
         ways: dict[str, Way] = {}

@@ -1,6 +1,6 @@
 """Memory and time of entropies over a large vocabulary: in chunks, as the service does, against log-softmax at once.
 
-``OMP_NUM_THREADS=1 python tests/benchmarks/entropies.py [--vocabulary 150000] [--tokens 256 512 1024]``. Every
+``OMP_NUM_THREADS=1 python -m tests.benchmarks.entropies [--vocabulary 150000] [--tokens 256 512 1024]``. Every
 measurement is a process of its own: it makes hidden states and an output layer, notes its peak resident memory,
 weighs all tokens, and reports by how much the peak grew (``ru_maxrss``; torch's allocations count, which
 ``tracemalloc`` does not see) and how long it took. Prints a table and writes nothing.
@@ -53,7 +53,16 @@ def measure(way: str, tokens: int, vocabulary: int, dtype: str) -> dict[str, flo
 
 def in_a_process(way: str, tokens: int, vocabulary: int, dtype: str) -> dict[str, float]:
     """The same in a fresh process, whose peak nothing else has raised."""
-    command = [sys.executable, __file__, "--measure", way, str(tokens), str(vocabulary), dtype]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.entropies",
+        "--measure",
+        way,
+        str(tokens),
+        str(vocabulary),
+        dtype,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     answer: dict[str, float] = json.loads(done.stdout)
     return answer

@@ -1,6 +1,6 @@
 """The handler that anyone would write first: one request, two forward passes, one at a time. Measured against.
 
-``python plain_handler.py --port N``. It loads the two embedded models with plain transformers.
+``python -m tests.benchmarks.plain_handler --port N``. It loads the two embedded models with plain transformers.
 """
 
 import argparse

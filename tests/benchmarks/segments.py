@@ -1,21 +1,25 @@
 """Rollouts per second of ``/score/segment`` against the same two models called directly, in one run.
 
-``OMP_NUM_THREADS=1 python tests/benchmarks/segments.py [--rounds 3]``. The service runs the embedded models in a
+``OMP_NUM_THREADS=1 python -m tests.benchmarks.segments [--rounds 3]``. The service runs the embedded models in a
 process of its own; beside it a plain FastAPI handler runs the same two, one request at a time. Direct calls know all
 completions beforehand and take them sorted by length, in full batches. Prints a table; record it in RESULTS.md.
 """
 
 import argparse
 import asyncio
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import httpx
 import torch
-from serving import Way, measured, report, served
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
 
 from assayd.engines import POCKET_ENTROPY, POCKET_SEGMENT
+
+from ..processes import READY, Process, assayd, free_port
+from .rounds import Way, measured, report
 
 PROMPT = "Tell me what the animals did."
 IN_FLIGHT = {1: 64, 8: 256, 64: 512}
@@ -95,6 +99,13 @@ class Direct:
             self._segment(padded, use_cache=False).logits.tolist()
 
 
+def plain_handler(log: Path) -> Process:
+    """The handler that anyone would write first."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.benchmarks.plain_handler", "--port", str(port)]
+    return Process(command, log, port, ready=READY)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,16 +113,19 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     direct, most = Direct(), max(IN_FLIGHT.values())
-    handler = str(Path(__file__).with_name("plain_handler.py"))
     batched, handled = "direct, both models in sorted batches", "plain FastAPI handler, 64 in flight"
-    with served("-m", "assayd", "serve") as url, served(handler) as plain_url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        assayd(Path(folder) / "assayd.log") as service,
+        plain_handler(Path(folder) / "handler.log") as handler,
+    ):
         ways = {
             f"service, {flight} in flight": Way(
-                count, lambda items, flight=flight: through_the_service(url, items, flight)
+                count, lambda items, flight=flight: through_the_service(service.url, items, flight)
             )
             for flight, count in IN_FLIGHT.items()
         }
-        ways[handled] = Way(IN_FLIGHT[8], lambda items: through_the_handler(plain_url, items, 64))
+        ways[handled] = Way(IN_FLIGHT[8], lambda items: through_the_handler(handler.url, items, 64))
         ways["direct, both models one by one"] = Way(IN_FLIGHT[8], lambda items: direct(items, 1))
         ways[batched] = Way(most, direct)
         rates = measured(ways, rounds)

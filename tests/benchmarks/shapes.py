@@ -1,7 +1,7 @@
 """Rollouts per second and share of the matrix peak of each role, on models of a real shape with random weights.
 
-    python tests/benchmarks/shapes.py --engine vllm --shape 1b --peak-tflops 989     # one H200, bfloat16, dense
-    python tests/benchmarks/shapes.py --engine transformers --shape tiny             # any machine: that it runs
+    python -m tests.benchmarks.shapes --engine vllm --shape 1b --peak-tflops 989     # one H200, bfloat16, dense
+    python -m tests.benchmarks.shapes --engine transformers --shape tiny             # any machine: that it runs
 
 Weights are made on the spot and thrown away. The share counts what a forward pass must do, two operations a weight and
 token, and the pairs of attention; what else the engine does is its loss.

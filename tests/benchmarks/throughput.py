@@ -1,6 +1,6 @@
 """Throughput of the service over HTTP against the same model called directly, in one run.
 
-``make bench``, or ``OMP_NUM_THREADS=1 python tests/benchmarks/throughput.py [--rounds 3]``. The service runs the
+``make bench``, or ``OMP_NUM_THREADS=1 python -m tests.benchmarks.throughput [--rounds 3]``. The service runs the
 embedded critic in a process of its own. Every round sends fresh texts (so the cache never helps), first through
 the service at 1, 8 and 64 requests in flight, then to the model directly: all prompts known beforehand, sorted by
 length, in full batches. Prints a table and writes nothing; record results by hand in RESULTS.md.
@@ -8,10 +8,11 @@ length, in full batches. Prints a table and writes nothing; record results by ha
 
 import argparse
 import asyncio
+import tempfile
+from pathlib import Path
 
 import httpx
 import torch
-from serving import Way, measured, report, served
 
 from assayd.domain.ports import Deadline, Generation, Sampling
 from assayd.domain.rollout import Message, Role
@@ -22,6 +23,9 @@ from assayd.engines.transformers.decoding import Decoder, Row
 from assayd.engines.transformers.loading import Loaded, load
 from assayd.prompt_files import load_prompts
 from assayd.settings import EngineName, EngineSettings
+
+from ..processes import assayd
+from .rounds import Way, measured, report
 
 TASK = "relc-toxicity"
 MAX_TOKENS = 48
@@ -98,10 +102,11 @@ def main() -> None:
         f"direct, sorted batches of {BATCH_ROWS}",
         f"transformers generate, batches of {BATCH_ROWS}",
     )
-    with served("-m", "assayd", "serve") as url:
+    with tempfile.TemporaryDirectory() as folder, assayd(Path(folder) / "assayd.log") as service:
         ways = {
             f"service, {flight} in flight": Way(
-                count, lambda items, flight=flight: asyncio.run(through_the_service(url, items, flight))
+                count,
+                lambda items, flight=flight: asyncio.run(through_the_service(service.url, items, flight)),
             )
             for flight, count in IN_FLIGHT.items()
         }

@@ -1,6 +1,6 @@
 """Rollouts per second of the service on the vllm engine against vLLM's own ``LLM.generate``, in one run.
 
-``make bench-vllm``, or ``python tests/benchmarks/vllm_throughput.py [--rounds 5] [--rollouts 256] [--model NAME]`` in
+``make bench-vllm``, or ``python -m tests.benchmarks.vllm_throughput [--rounds 5] [--rollouts 256] [--model NAME]`` in
 the venv that has vLLM. Both engines are up all the time, with the same arguments, but only one works at a time: rounds
 are interleaved. ``LLM.generate`` is given the token ids of the very prompts that the service writes, all at once, and
 the same sampling; the service gets one call over HTTP, from which it has to write the prompts, read the replies and
@@ -11,14 +11,12 @@ Prints a table; record it in RESULTS.md.
 import argparse
 import asyncio
 import json
-import os
 import tempfile
 from pathlib import Path
 
 import httpx
 import torch
 from prometheus_client.parser import text_string_to_metric_families
-from serving import WORDS, Way, measured, report, served, texts
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from vllm import LLM, SamplingParams
@@ -32,6 +30,10 @@ from assayd.domain.rollout import Completion, Message, Role, Rollout
 from assayd.domain.text import Alignment, Span
 from assayd.engines.prompts import encode
 from assayd.prompt_files import load_prompts
+
+from ..processes import assayd
+from ..texts import WORDS
+from .rounds import Way, measured, report, texts
 
 TASK = "relc-toxicity"
 PROMPT = "Tell me what the animals did."
@@ -181,18 +183,16 @@ def main() -> None:
     parser.add_argument("--model", help="a hub name or a folder; random weights made on the spot when absent")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = asked.model or random_model(Path(folder))
-        how = {
-            "CRITIC__ENGINE": "vllm",
-            "CRITIC__MODEL": model,
-            "CRITIC__DTYPE": "float32",
-            "CRITIC__MAX_MODEL_LEN": str(CONTEXT),
-            "CRITIC__VLLM": json.dumps({"engine_args": ENGINE}),
-            **{f"{section}__ENGINE": "fake" for section in ("REWRITER", "SEGMENT", "SEQUENCE")},
+        model = asked.model or random_model(Path(folder) / "model")
+        critic = {
+            "critic__engine": "vllm",
+            "critic__model": model,
+            "critic__dtype": "float32",
+            "critic__max_model_len": str(CONTEXT),
+            "critic__vllm": json.dumps({"engine_args": ENGINE}),
         }
-        os.environ.update({f"ASSAY_{name}": value for name, value in how.items()})
-        with served("-m", "assayd", "serve") as url:
-            service, offline = Service(url), Offline(model)
+        with assayd(Path(folder) / "assayd.log", weightless=True, **critic) as hosted:
+            service, offline = Service(hosted.url), Offline(model)
             # The prompts are written outside the measured time.
             offline.learn(texts(8, seed=hash(OFFLINE) % 1000))
             for turn in range(asked.rounds):

@@ -1,7 +1,7 @@
 """``kill -9`` at random moments of ``assayd annotate``: the output must be that of an undisturbed run, row for row.
 
-    python tests/heavy/annotate_killed.py rollouts.jsonl
-    python tests/heavy/annotate_killed.py rollouts.jsonl --kills 20 --seed 1 -- --with segment --url http://127.0.0.1:8000
+    python -m tests.heavy.annotate_killed rollouts.jsonl
+    python -m tests.heavy.annotate_killed rollouts.jsonl --kills 20 --seed 1 -- --with segment --url http://127.0.0.1:8000
 
 What stands behind ``--`` goes to ``assayd annotate``; without it, rows are given token rewards, segments and rewrites
 by a service in the process that is killed, on engines without weights unless the environment names others. A third of
@@ -26,7 +26,8 @@ from pathlib import Path
 
 from assayd.offline.journal import read_entries
 
-FAKES = {f"ASSAY_{name}__ENGINE": "fake" for name in ("CRITIC", "SEGMENT", "REWRITER")}
+from ..processes import WEIGHTLESS
+
 OPTIONS = '[segment.options]\nnormalizer = "none"\n[rewrite.options]\nrows = ["grm", "record"]\n'
 STARTS_WITHIN_S = 4.0
 
@@ -35,7 +36,7 @@ def annotate(source: Path, out: Path, how: list[str], log: Path) -> subprocess.P
     """One run in a process of its own."""
     command = [sys.executable, "-m", "assayd", "annotate", str(source), str(out), *how]
     with log.open("ab") as file:
-        return subprocess.Popen(command, stdout=file, stderr=file, env={**FAKES, **os.environ})
+        return subprocess.Popen(command, stdout=file, stderr=file, env={**WEIGHTLESS, **os.environ})
 
 
 def rows_in(journal: Path) -> int:

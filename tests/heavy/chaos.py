@@ -1,7 +1,7 @@
 """Everything that two replicas stand on is killed, stopped, flushed, filled and started again, one after the other.
 
-    python tests/heavy/chaos.py
-    python tests/heavy/chaos.py --away-s 2 --workers 4
+    python -m tests.heavy.chaos
+    python -m tests.heavy.chaos --away-s 2 --workers 4
 
 Two replicas behind nginx share a Redis and a critic. Calls go on all the time; each phase prints what became of its
 own. Every answer is compared with that of an undisturbed run: none may be wrong, none may be missing, every call is
@@ -18,9 +18,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-from load import Account, Load, undisturbed
-from processes import Process, critic, nginx, ready, redis, replica, wait_until
 from redis import Redis
+
+from ..processes import Process, wait_until
+from .deployment import critic, nginx, redis, replica
+from .load import Account, Load, undisturbed
 
 ROLLOUTS = 80
 TIMEOUT_S = 5.0
@@ -141,7 +143,9 @@ def phase(
         mistreat()
         time.sleep(said.away_s)
         mend()
-        wait_until(lambda: all(map(ready, world.replicas)), f"{title}: the replicas did not recover")
+        wait_until(
+            lambda: all(one.ready() for one in world.replicas), f"{title}: the replicas did not recover"
+        )
         time.sleep(1.0)
     print(row(title, account))
     critic_away = title.startswith("critic")

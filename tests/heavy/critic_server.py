@@ -1,6 +1,6 @@
 """An OpenAI-compatible critic in a process of its own, which can be killed: its reply depends on the prompt alone.
 
-    python tests/heavy/critic_server.py PORT
+    python -m tests.heavy.critic_server PORT
 
 It marks one word of each completion that ``load.py`` makes, and thinks for a tenth to half a second.
 """

@@ -1,7 +1,7 @@
 """``strict``: what a rollout is worth alone and in random company differs by not one bit. What each level costs.
 
-    python tests/heavy/determinism.py
-    python tests/heavy/determinism.py --rollouts 500 --others 20 --cost 100 --rounds 1
+    python -m tests.heavy.determinism
+    python -m tests.heavy.determinism --rollouts 500 --others 20 --cost 100 --rounds 1
 
 The embedded models behind ``assayd serve``, nothing remembered between calls. First every rollout is judged alone, one
 call after the other; then all of them again, of all methods at once, in calls of random sizes and in random order. The
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from serving import assayd
+
+from ..processes import Process, assayd
 
 SECTIONS = ("critic", "segment", "rewriter", "sequence")
 LEVELS = ("none", "bucketed", "strict")
@@ -52,6 +53,12 @@ class Item:
 
     method: str
     rollout: dict[str, Any]
+
+
+def hosted(folder: Path, level: str) -> Process:
+    """The service whose models are all of one level; it remembers nothing."""
+    levels = {f"{section}__determinism": level for section in SECTIONS}
+    return assayd(folder / f"{level}.log", cache__max_mb="0.000001", **levels)
 
 
 def items(method: str, count: int, dice: random.Random) -> list[Item]:
@@ -219,17 +226,7 @@ def main() -> None:
     ]
     few = [item for method, count in counts.items() for item in items(method, max(2, count // 5), dice)]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        nothing_kept = {"cache__max_mb": "0.000001"}
-        urls = {
-            level: stack.enter_context(
-                assayd(
-                    Path(name) / level,
-                    **nothing_kept,
-                    **{f"{section}__determinism": level for section in SECTIONS},
-                )
-            )
-            for level in LEVELS
-        }
+        urls = {level: stack.enter_context(hosted(Path(name), level)).url for level in LEVELS}
         for level, asked in (("none", few), ("bucketed", few), ("strict", everybody)):
             print(f"{level}: alone and in company", flush=True)
             differing = asyncio.run(compare(urls[level], asked, dice))

@@ -11,7 +11,8 @@ from threading import Event, Thread
 from typing import Any
 
 import httpx
-from critic_server import WORDS
+
+from .critic_server import WORDS
 
 PATIENCE_S = 60.0
 

@@ -1,7 +1,7 @@
 """A heavy tenant with thousands of rollouts queued, and a light one beside it: who waits for whom.
 
-    python tests/heavy/neighbours.py
-    python tests/heavy/neighbours.py --queued 500 --calls 15
+    python -m tests.heavy.neighbours
+    python -m tests.heavy.neighbours --queued 500 --calls 15
 
 The embedded models, in a service of their own with two tenants and their keys. The light tenant calls alone, one call
 after the other; then again while the heavy one's rollouts wait. Prints the figures; exits 1 unless the light one's p95
@@ -14,9 +14,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from loading import Calls, Promises, Service, ask, percentile, score, service
-
 from assayd.admission.tenant_file import add_tenant
+
+from ..processes import Process, assayd
+from .calls import Calls, ask, score
+from .figures import Promises, percentile
 
 PATIENCE_S = 3000.0
 HEAVY_CALL = 100
@@ -29,7 +31,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def latencies_s(hosted: Service, calls: Calls, key: str, count: int, rollouts: int) -> list[float]:
+async def latencies_s(hosted: Process, calls: Calls, key: str, count: int, rollouts: int) -> list[float]:
     """How long each of some calls took, one after the other."""
     told = []
     for _ in range(count):
@@ -40,7 +42,7 @@ async def latencies_s(hosted: Service, calls: Calls, key: str, count: int, rollo
     return told
 
 
-async def waiting(hosted: Service, key: str) -> int:
+async def waiting(hosted: Process, key: str) -> int:
     """How many requests of the heavy tenant wait, over all engines."""
     metrics = await ask(hosted.port, "GET", "/metrics", headers=bearer(key))
     found = re.findall(
@@ -49,7 +51,7 @@ async def waiting(hosted: Service, key: str) -> int:
     return sum(int(float(value)) for value in found)
 
 
-async def measured(hosted: Service, heavy: str, light: str, said: argparse.Namespace) -> None:
+async def measured(hosted: Process, heavy: str, light: str, said: argparse.Namespace) -> None:
     """The light tenant alone and in company."""
     calls = Calls(said.seed)
     await latencies_s(hosted, calls, light, 5, said.rollouts)
@@ -61,8 +63,10 @@ async def measured(hosted: Service, heavy: str, light: str, said: argparse.Names
     ]
     queued = 0
     while queued < 0.9 * said.queued:
-        await asyncio.sleep(1.0)
-        queued = await waiting(hosted, heavy)
+        if all(task.done() for task in crowd):
+            raise SystemExit("the heavy tenant's rollouts do not queue: more of them, by --queued")
+        await asyncio.sleep(0.1)
+        queued = max(queued, await waiting(hosted, heavy))
     beside_s = await latencies_s(hosted, calls, light, said.calls, said.rollouts)
     left = await waiting(hosted, heavy)
     for task in crowd:
@@ -100,7 +104,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tenants.toml"
         heavy, light = add_tenant(file, "heavy", {"operator": True}), add_tenant(file, "light", {})
-        with service({"ASSAY_TENANTS__PATH": str(file), "ASSAY_SERVER__MAX_ROLLOUTS": "100000"}) as hosted:
+        settings = {"tenants__path": str(file), "server__max_rollouts": "100000"}
+        with assayd(Path(folder) / "assayd.log", **settings) as hosted:
             asyncio.run(measured(hosted, heavy, light, said))
 
 

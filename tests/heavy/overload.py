@@ -1,7 +1,7 @@
 """Ten times the load that the engine can carry: who is let in is served in time, the others are told at once.
 
-    python tests/heavy/overload.py
-    python tests/heavy/overload.py --seconds 20 --peak-seconds 15 --factor 10 --timeout-s 4
+    python -m tests.heavy.overload
+    python -m tests.heavy.overload --seconds 20 --peak-seconds 15 --factor 10 --timeout-s 4
 
 The embedded models, in a service of their own. First calls come as they are answered, a few at a time: that is the
 peak. Then they come at ``--factor`` times that rate, answered or not. Prints the figures; exits 1 when a promise is
@@ -11,10 +11,14 @@ is bounded, and what is judged in a second is at least 0.9 of the peak.
 
 import argparse
 import asyncio
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
-from loading import Answer, Calls, Promises, Service, percentile, score, service
+from ..processes import Process, assayd
+from .calls import Answer, Calls, score
+from .figures import Promises, percentile
 
 AT_PEAK = 16
 PATIENCE_S = 600.0
@@ -39,7 +43,7 @@ async def peak(port: int, calls: Calls, rollouts: int, seconds: float) -> float:
 
 
 async def flood(
-    hosted: Service, calls: Calls, rollouts: int, seconds: float, calls_per_s: float, timeout_s: float
+    hosted: Process, calls: Calls, rollouts: int, seconds: float, calls_per_s: float, timeout_s: float
 ) -> tuple[list[Answer], float]:
     """The answers to calls that come at a rate of their own, and the most memory that the service held."""
     pending: list[asyncio.Task[Answer]] = []
@@ -54,7 +58,7 @@ async def flood(
     return list(await asyncio.gather(*pending)), max(memory_mb, hosted.memory_mb)
 
 
-async def measured(hosted: Service, said: argparse.Namespace) -> None:
+async def measured(hosted: Process, said: argparse.Namespace) -> None:
     """Both loads, and what came of them."""
     calls = Calls(said.seed)
     await peak(hosted.port, calls, said.rollouts, said.peak_seconds / 3)
@@ -112,7 +116,7 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
     said = parser.parse_args()
-    with service({}) as hosted:
+    with tempfile.TemporaryDirectory() as folder, assayd(Path(folder) / "assayd.log") as hosted:
         asyncio.run(measured(hosted, said))
 
 

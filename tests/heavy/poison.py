@@ -1,7 +1,7 @@
 """What one bad item does to its neighbours, what an empty text is worth, and who notices that weights were swapped.
 
-    python tests/heavy/poison.py
-    python tests/heavy/poison.py --litserve /tmp/litserve/bin/python --mosec /tmp/mosec/bin/python
+    python -m tests.heavy.poison
+    python -m tests.heavy.poison --litserve /tmp/litserve/bin/python --mosec /tmp/mosec/bin/python
 
 One tiny reward model behind `assayd serve`, and behind other servers where the Python of an environment with them is
 named (`pip install torch==2.13.0`, then `pip install transformers litserve==0.2.19`, or `mosec==0.9.8`). Their workers
@@ -13,21 +13,21 @@ import argparse
 import asyncio
 import math
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import httpx
-from peers.reward_model import OVERFLOWING, UNKNOWN, make
-from serving import assayd, served
 
-HERE = Path(__file__).parent
+from ..processes import Process, answers, assayd, free_port
+from .peers.reward_model import OVERFLOWING, UNKNOWN, make
+
 NEIGHBOURS = 63
 TIMEOUT_S = 60.0
 ROUNDING = 1e-4
 PEERS = ("litserve", "mosec")
+PEERS_AT = Path(__file__).parent / "peers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class System:
     """One server: how to start it on a model, whom to ask for a reward, and where it tells how it is."""
 
     name: str
-    start: Callable[[Path], AbstractContextManager[str]]
+    start: Callable[[Path], Process]
     ask: Callable[[httpx.AsyncClient, str], Awaitable[Said]]
     health: str
 
@@ -85,11 +85,9 @@ async def ask_plainly(path: str, client: httpx.AsyncClient, text: str) -> Said:
     return Said(reward, "")
 
 
-@contextmanager
-def hosted(folder: Path, model: Path) -> Iterator[str]:
-    """``assayd serve`` on a model, its canary remembered, its answers not."""
-    settings = {f"{section}__engine": "fake" for section in ("critic", "segment", "rewriter")}
-    own = {
+def hosted(folder: Path, model: Path) -> Process:
+    """``assayd serve`` on a model, its canary remembered, its answers not; healthy or not."""
+    settings = {
         "sequence__engine": "transformers",
         "sequence__model": str(model),
         "sequence__dtype": "float32",
@@ -97,15 +95,15 @@ def hosted(folder: Path, model: Path) -> Iterator[str]:
         "health__canaries": str(folder / "canaries.json"),
         "cache__max_mb": "0.000001",
     }
-    with assayd(folder / "assayd.log", **settings, **own) as url:
-        yield url
+    return assayd(folder / "assayd.log", weightless=True, ready=answers("/readyz"), **settings)
 
 
-def peer(name: str, python: Path, folder: Path, model: Path) -> AbstractContextManager[str]:
+def peer(name: str, python: Path, folder: Path, model: Path) -> Process:
     """Another server on a model."""
-    script, log = str(HERE / "peers" / f"{name}_app.py"), folder / f"{name}.log"
-    flag = ["--port"] if name == "mosec" else []
-    return served(lambda port: [str(python), script, str(model), *flag, str(port)], log, {}, "/")
+    port = free_port()
+    script, flag = str(PEERS_AT / f"{name}_app.py"), ["--port"] if name == "mosec" else []
+    command = [str(python), script, str(model), *flag, str(port)]
+    return Process(command, folder / f"{name}.log", port, ready=answers("/"))
 
 
 def systems(said: argparse.Namespace, folder: Path) -> list[System]:
@@ -148,7 +146,8 @@ def examined(system: System, folder: Path) -> dict[str, str]:
     good = [f"The answer to number {number} is {number * number}." for number in range(NEIGHBOURS)]
     told: dict[str, str] = {}
     make(model, seed=1)
-    with system.start(model) as url:
+    with system.start(model) as server:
+        url = server.url
         _await_health(system, url)
         worth = asyncio.run(answered(system, url, good, at_once=False))
         for name, bad in (("unknown token", f"a {UNKNOWN}"), ("overflow", f"a {OVERFLOWING}"), ("empty", "")):
@@ -160,7 +159,8 @@ def examined(system: System, folder: Path) -> dict[str, str]:
         told["a good item after all that"] = "as before" if _same(after, worth[0]) else str(after)
         told["health then"] = str(_health(system, url).status_code)
     make(model, seed=2)
-    with system.start(model) as url:
+    with system.start(model) as server:
+        url = server.url
         _await_health(system, url)
         (swapped,) = asyncio.run(answered(system, url, good[:1]))
         told["weights swapped"] = "the old reward" if _same(swapped, worth[0]) else f"another {swapped}"

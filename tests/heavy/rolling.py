@@ -1,7 +1,7 @@
 """A rolling restart behind nginx: each of two replicas in turn is sent SIGTERM and started again, and no call is lost.
 
-    python tests/heavy/rolling.py
-    python tests/heavy/rolling.py --rounds 1 --workers 4
+    python -m tests.heavy.rolling
+    python -m tests.heavy.rolling --rounds 1 --workers 4
 
 nginx runs ``docker/nginx.conf``. Every answer is compared with that of an undisturbed run, every call accounted for:
 all must be answered 200, all rollouts right, both replicas exit with 0 each time. Needs nginx and nothing else.
@@ -14,8 +14,8 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from load import Load, undisturbed
-from processes import critic, nginx, ready, replica, wait_until
+from .deployment import critic, nginx, replica
+from .load import Load, undisturbed
 
 ROLLOUTS = 400
 
@@ -50,7 +50,6 @@ def main() -> None:
                     code, took_s = one.end()
                     codes.append(code)
                     one.start()
-                    wait_until(lambda one=one: ready(one), "a replica did not become ready")
                     print(
                         f"round {turn + 1}: replica {number} ended with {code} after {took_s:.1f} s, is back"
                     )

@@ -1,7 +1,7 @@
 """A service at full load for a while: memory, file descriptors and latency have to stay where they are.
 
-    python tests/heavy/soak.py
-    python tests/heavy/soak.py --minutes 2 --every-s 10 --callers 8
+    python -m tests.heavy.soak
+    python -m tests.heavy.soak --minutes 2 --every-s 10 --callers 8
 
 Callers of three tenants ask the embedded models without a pause: rollouts new to the cache and known ones, on several
 routes, a foreign one among them, and what must not leak either (wrong keys, bodies that are no JSON, deadlines that
@@ -16,17 +16,14 @@ a few calls.
 import argparse
 import asyncio
 import itertools
-import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,11 +32,11 @@ import httpx
 
 from assayd.admission.tenant_file import add_tenant
 
-MB = 1_000_000
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+from ..processes import Process, assayd
+from .figures import percentile
+
 WORDS = "you rat thanks dear stupid letter jars twelve because therefore please idiot sum step answer kind".split()
 TENANTS = {"heavy": {"weight": 1.0}, "light": {"weight": 4.0}, "counted": {"quotas": [{"requests": 100_000}]}}
-START_WITHIN_S = 120.0
 GROWTH = {"memory_mb": 0.05, "descriptors": 0.05, "p50_s": 0.25, "p95_s": 0.25}
 """The most that a figure may grow over the whole time, as a share of its median."""
 FLOOR = {"memory_mb": 20.0, "descriptors": 10.0, "p50_s": 0.05, "p95_s": 0.2}
@@ -124,16 +121,6 @@ class Load:
         return {"id": str(number), "prompt": f"Letter {number}", "completion": {"text": text}}
 
 
-def memory_mb(pid: int) -> float:
-    """What the process keeps in memory."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES / MB
-
-
-def descriptors(pid: int) -> int:
-    """Open files, sockets and pipes."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
 def slopes(values: list[float]) -> tuple[float, float]:
     """The change from one interval to the next: the median of all pairs, and what three in four of them exceed."""
     pairs = itertools.combinations(enumerate(values), 2)
@@ -141,43 +128,9 @@ def slopes(values: list[float]) -> tuple[float, float]:
     return quartiles[1], quartiles[0]
 
 
-@contextmanager
-def service(folder: Path) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """``assayd serve`` on the embedded models, with tenants: its process, URL and keys."""
-    file = folder / "tenants.toml"
-    keys = {name: add_tenant(file, name, terms) for name, terms in TENANTS.items()}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {
-        "ASSAY_TENANTS__PATH": str(file),
-        "ASSAY_CACHE__MAX_MB": "2",
-        "ASSAY_COMPAT__METHOD": "sequence",
-    }
-    command = [sys.executable, "-m", "assayd", "serve", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        running = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **settings})
-    url = f"http://127.0.0.1:{port}"
-    try:
-        give_up_at_s = time.monotonic() + START_WITHIN_S
-        while not _answers(url):
-            if running.poll() is not None or time.monotonic() > give_up_at_s:
-                raise SystemExit(f"the service does not start:\n{(folder / 'log').read_text()}")
-            time.sleep(0.2)
-        yield running.pid, url, keys
-    finally:
-        running.terminate()
-        running.wait(timeout=120)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").is_success
-    except httpx.TransportError:
-        return False
-
-
-async def soak(pid: int, load: Load, callers: int, intervals: int, every_s: float) -> dict[str, list[float]]:
+async def soak(
+    service: Process, load: Load, callers: int, intervals: int, every_s: float
+) -> dict[str, list[float]]:
     """Figures by name, one each interval, after a quarter as many for warming up: all sizes seen, a full cache."""
     figures: dict[str, list[float]] = {name: [] for name in GROWTH}
     tenants = itertools.cycle(TENANTS)
@@ -190,8 +143,8 @@ async def soak(pid: int, load: Load, callers: int, intervals: int, every_s: floa
             for task in done:
                 task.result()
             seen = load.interval
-            percentiles = statistics.quantiles(seen.took_s, n=20)
-            now = (memory_mb(pid), float(descriptors(pid)), percentiles[9], percentiles[18])
+            latencies_s = (percentile(seen.took_s, 0.5), percentile(seen.took_s, 0.95))
+            now = (service.memory_mb, float(service.descriptors), *latencies_s)
             print(
                 f"{'warming up' if number < 0 else f'{(number + 1) * every_s / 60:6.1f} min'}: "
                 f"{now[0]:7.1f} MB {now[1]:4.0f} descriptors, p50 {now[2]:.3f} s, p95 {now[3]:.3f} s, "
@@ -237,9 +190,14 @@ def main() -> None:
     intervals = round(options.minutes * 60 / options.every_s)
     if intervals < 3:
         parser.error("a slope needs three intervals: more --minutes, or a smaller --every-s")
-    with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as (pid, url, keys):
-        load = Load(url, keys, options.seed)
-        figures = asyncio.run(soak(pid, load, options.callers, intervals, options.every_s))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = folder / "tenants.toml"
+        keys = {tenant: add_tenant(file, tenant, terms) for tenant, terms in TENANTS.items()}
+        settings = {"tenants__path": str(file), "cache__max_mb": "2", "compat__method": "sequence"}
+        with assayd(folder / "assayd.log", **settings) as service:
+            load = Load(service.url, keys, options.seed)
+            figures = asyncio.run(soak(service, load, options.callers, intervals, options.every_s))
     flat = verdict(figures, print)
     for what, times in load.wrong.most_common(5):
         print(f"{times} times: {what}")

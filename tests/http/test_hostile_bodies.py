@@ -1,4 +1,4 @@
-"""Bodies that once broke the service, each found by ``tests/heavy/fuzz.py``."""
+"""Bodies that once broke the service, each found by ``python -m tests.heavy.fuzz``."""
 
 import json
 import time

@@ -11,15 +11,14 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from .service import Service
 from .verdicts import PATIENCE_S, Verdicts
 
 MODES: Final = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 
-def operations(service: Service) -> Iterator[Any]:
-    """Those of the document."""
-    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+def operations(url: str) -> Iterator[Any]:
+    """Those of a service's document."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     for found in schema.get_all_operations():
         yield found.ok()
 

@@ -11,8 +11,10 @@ import httpx
 
 DOCUMENTED = (503, 504)
 """Of the 5xx those that say what the caller can do."""
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 """An answer that takes longer counts as none."""
+SLOW_S = 5.0
+"""A request that takes longer is kept, too, the slowest of its kind: there is something to mend."""
 
 
 @dataclass(slots=True)
@@ -22,12 +24,17 @@ class Verdicts:
     folder: Path
     statuses: Counter[int] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
+    longest_s: dict[str, float] = field(default_factory=dict)
+    """By route and kind of case."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def judge(self, what: str, sent: bytes, response: httpx.Response | None, elapsed_s: float) -> None:
         """One answer, None where there was none; ``what`` says route and kind of case."""
         with self._lock:
             self.statuses[0 if response is None else response.status_code] += 1
+            if elapsed_s > max(SLOW_S, self.longest_s.get(what, 0.0)):
+                self._keep("slow-" + "".join(filter(str.isalnum, what)), f"{what}: {elapsed_s:.1f} s", sent)
+            self.longest_s[what] = max(self.longest_s.get(what, 0.0), elapsed_s)
             if complaint := _complaint(response, elapsed_s):
                 self.complain(f"{what}: {complaint}", sent)
 
@@ -35,10 +42,13 @@ class Verdicts:
         """Remember a broken promise, and the first request by which it was broken."""
         self.broken[said] += 1
         if self.broken[said] == 1:
-            place = self.folder / f"{len(self.broken):03}"
-            place.with_suffix(".body").write_bytes(sent)
-            place.with_suffix(".txt").write_text(said + "\n", encoding="utf-8")
-            print(f"BROKEN {said} (the request: {place.name})", flush=True)
+            name = f"{len(self.broken):03}"
+            self._keep(name, said, sent)
+            print(f"BROKEN {said} (the request: {name})", flush=True)
+
+    def _keep(self, name: str, said: str, sent: bytes) -> None:
+        (self.folder / f"{name}.body").write_bytes(sent)
+        (self.folder / f"{name}.txt").write_text(said + "\n", encoding="utf-8")
 
 
 def _complaint(response: httpx.Response | None, elapsed_s: float) -> str | None:

@@ -4,14 +4,14 @@ import random
 import socket
 from typing import Final
 
+from ...processes import Process
 from .bodies import SEEDS, spoilt_bytes
-from .service import Service
 
 _HEAD: Final = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{}\r\n\r\n"
 _ANSWERED: Final = (b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.1 503", b"HTTP/1.1 504")
 
 
-def broken_off(service: Service, chance: random.Random, patience_s: float = 0.2) -> str | None:
+def broken_off(service: Process, chance: random.Random, patience_s: float = 0.2) -> str | None:
     """One connection that does not keep its word; gives what was wrong with the answer, if there was one."""
     path = chance.choice(list(SEEDS))
     body, _ = spoilt_bytes(chance, {**SEEDS[path][0]})

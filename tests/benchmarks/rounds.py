@@ -1,62 +1,20 @@
-"""What the benchmarks share: a server in a process of its own, texts of mixed lengths, interleaved rounds."""
+"""What the benchmarks share: texts of mixed lengths, rounds of several ways in turn, and a table of them."""
 
 import os
 import random
-import socket
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import httpx
-
-WORDS = "the cat sat on a mat and then ran away from two small dogs who were eating 12 apples in their garden".split()
+from ..texts import mixed
 
 
 def texts(count: int, seed: int) -> list[str]:
-    """Distinct completions of mixed lengths: a tenth under 10 words, half under 60, the longest 300."""
+    """Distinct completions of mixed lengths."""
     dice = random.Random(seed)
-    lengths = [min(300, int(dice.lognormvariate(4.0, 0.9)) + 3) for _ in range(count)]
-    return [
-        f"{seed} {number} " + " ".join(dice.choices(WORDS, k=length)) for number, length in enumerate(lengths)
-    ]
-
-
-@contextmanager
-def served(*command: str, ready: str = "/readyz") -> Iterator[str]:
-    """``python *command --port N`` in a process of its own, one torch thread; gives its address once it is ready."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", str(port)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ASSAY_SERVER__DRAIN_S": "0"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(f"{url}{ready}", process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    give_up_at_s = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < give_up_at_s:
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise SystemExit("the server did not start")
+    return [mixed(f"{seed} {number}", dice) for number in range(count)]
 
 
 @dataclass(frozen=True, slots=True)

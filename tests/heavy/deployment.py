@@ -1,0 +1,63 @@
+"""The parts of a small deployment, each a process of its own: replicas, the critic that they ask, a Redis, nginx."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..processes import Process, assayd, free_port
+
+SAMPLE = Path(__file__).parents[2] / "docker" / "nginx.conf"
+
+
+def critic(folder: Path) -> Process:
+    """The critic that the replicas ask."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.heavy.critic_server", str(port)]
+    return Process(command, folder / "critic.log", port)
+
+
+def replica(folder: Path, name: str, critic_url: str, **settings: str) -> Process:
+    """``assayd serve`` with a critic elsewhere; ``settings`` as in ``server__drain_s="2"``."""
+    judge = {
+        "critic__engine": "openai",
+        "critic__model": "scripted",
+        "critic__base_url": f"{critic_url}/v1",
+    }
+    return assayd(folder / f"{name}.log", weightless=True, **judge, **settings)
+
+
+def redis(folder: Path) -> Process:
+    """An empty Redis that remembers nothing when it is started again."""
+    binary = shutil.which("redis-server") or _missing("redis-server")
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    return Process([binary, *options], folder / "redis.log", port)
+
+
+def nginx(folder: Path, replicas: Iterable[Process]) -> Process:
+    """A plain user's nginx, with the sample configuration of ``docker/``, in front of replicas."""
+    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or _missing("nginx")
+    port = free_port()
+    sample = SAMPLE.read_text().replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    for number, one in enumerate(replicas, start=1):
+        sample = sample.replace(f"assayd-{number}:8000", f"127.0.0.1:{one.port}")
+    temporary = "".join(
+        f"{name}_temp_path {folder / name};\n"
+        for name in ("proxy", "client_body", "fastcgi", "uwsgi", "scgi")
+    )
+    access = f"log_format calls '$request_id $status $upstream_status';\naccess_log {folder / 'access.log'} calls;\n"
+    # Started by root, its workers would be nobody, whom this folder does not let in.
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (folder / "sample.conf").write_text(sample)
+    (folder / "nginx.conf").write_text(
+        f"{user}daemon off;\npid {folder / 'nginx.pid'};\nerror_log {folder / 'nginx.log'};\nevents {{}}\n"
+        f"http {{\n{temporary}{access}include {folder / 'sample.conf'};\n}}\n"
+    )
+    command = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "nginx.log")]
+    return Process(command, folder / "nginx.out", port)
+
+
+def _missing(program: str) -> str:
+    raise SystemExit(f"this needs {program}: apt-get install {program}")
