@@ -207,6 +207,8 @@ def test_nemo_gyms_agents_seed_sessions_and_sum_up(url: str) -> None:
     summed = httpx.post(f"{url}/aggregate_metrics", json={"verify_responses": rows}).json()
     assert summed["agent_metrics"] == {"mean/reward": pytest.approx(1 / 6)}
     assert [group["mean/reward"] for group in summed["group_level_metrics"]] == [0.5, -0.5]
+    huge = {"verify_responses": [{"reward": 1.7e308}] * 3}
+    assert httpx.post(f"{url}/aggregate_metrics", json=huge).json()["key_metrics"]["mean/reward"] == 1.7e308
 
 
 @pytest.mark.parametrize(

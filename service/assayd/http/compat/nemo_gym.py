@@ -11,7 +11,7 @@ these, so 0.0 stands there, and in the mean of its group, which NeMo-RL does not
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from statistics import fmean
+from math import fsum
 from typing import Any, Final
 
 import msgspec
@@ -142,9 +142,14 @@ async def aggregate_metrics(request: Request) -> Response:
     for row in body.verify_responses:
         by_task[row.task].append(row.reward)
     rewards = [reward for group in by_task.values() for reward in group]
-    metrics = {"mean/reward": fmean(rewards)} if rewards else {}
-    groups = [{TASK: task, "mean/reward": fmean(group)} for task, group in sorted(by_task.items())]
+    metrics = {"mean/reward": _mean(rewards)} if rewards else {}
+    groups = [{TASK: task, "mean/reward": _mean(group)} for task, group in sorted(by_task.items())]
     return answer(AggregateResponse(groups, metrics, metrics), Bill((), None))
+
+
+def _mean(rewards: Sequence[float]) -> float:
+    """Their sum may be too large for a float, their mean never is."""
+    return fsum(reward / len(rewards) for reward in rewards)
 
 
 def _verdict(bill: Bill, row: dict[str, Any], settings: CompatSettings) -> dict[str, Any]:

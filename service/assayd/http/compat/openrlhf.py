@@ -61,9 +61,9 @@ async def get_reward(request: Request) -> Response:
             FailureKind.INVALID,
             f"{count} queries, {len(prompts)} prompts and {len(labels)} labels: one of each a sample",
         )
+    most = house.settings.server.max_prompt_chars
     asked = [
-        too_long(len(query), "prompt", house.settings.server.max_prompt_chars)
-        or _asked(query, prompt, label, settings)
+        too_long(max(len(query), len(prompt or "")), "prompt", most) or _asked(query, prompt, label, settings)
         for query, prompt, label in zip(body.query, prompts, labels, strict=True)
     ]
     bill = await pay(request, asked)

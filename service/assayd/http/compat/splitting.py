@@ -7,6 +7,7 @@ from ...domain.rollout import Role
 from ...domain.text import Alignment, Unaligned
 from ...settings import CompatSettings
 from ..schemas import WireCompletion, WireMessage
+from .following import followed
 from .templates import ENDS, TEMPLATES, Template, after_begin, before_ends, found_in, messages, turns
 
 OPENINGS: Final = ("", "<think>")
@@ -57,19 +58,12 @@ def by_prompt(text: str, prompt: str, settings: CompatSettings) -> Place:
     A prompt that went through a tokenizer and back may have gained or lost spaces: these are passed over. The
     whitespace that ends the prompt belongs to it.
     """
-    place, start = after_begin(text) if not after_begin(prompt) else 0, 0
-    while start < len(prompt):
-        if place < len(text) and text[place] == prompt[start]:
-            place, start = place + 1, start + 1
-        elif prompt[start].isspace():
-            start += 1
-        elif place < len(text) and text[place].isspace():
-            place += 1
-        else:
-            raise Unaligned(
-                f"the text does not begin with its prompt: they part at character {start} of the prompt, "
-                f"{prompt[start : start + 24]!r} (was the prompt cut to fit the policy's window?)"
-            )
+    place, start = followed(text, prompt, 0 if after_begin(prompt) else after_begin(text))
+    if start < len(prompt):
+        raise Unaligned(
+            f"the text does not begin with its prompt: they part at character {start} of the prompt, "
+            f"{prompt[start : start + 24]!r} (was the prompt cut to fit the policy's window?)"
+        )
     return Place(spoken_in(prompt, settings), place, before_ends(text, place, len(text), ends(settings)))
 
 
