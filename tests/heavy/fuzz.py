@@ -23,12 +23,12 @@ from pathlib import Path
 import httpx
 
 from ..processes import Process, assayd
-from .fuzzing import bodies, schemas, wires
+from .fuzzing import bodies, fitting, schemas, wires
 from .fuzzing.verdicts import PATIENCE_S, Verdicts
 from .fuzzing.watching import Watch
 
 THREADS = 4
-SETTINGS = {"cache__max_mb": "8", "server__default_timeout_s": "10"}
+SETTINGS = {**fitting.SETTINGS, "cache__max_mb": "8", "server__default_timeout_s": "10"}
 """A cache that is still filling looks like a leak."""
 STILL_S = 10.0
 """The longest that ``/healthz`` may take meanwhile."""
@@ -117,10 +117,9 @@ def main() -> None:
         for fuzz in (by_body, by_wire, by_schema):
             fuzz(service, said, verdicts, watch)
         died = not service.runs
-    statuses = ", ".join(
-        f"{status or 'none'}: {times}" for status, times in sorted(verdicts.statuses.items())
-    )
-    print(f"statuses {statuses}")
+    for path, statuses in sorted(verdicts.statuses.items()):
+        told = ", ".join(f"{times} times {status or 'none'}" for status, times in sorted(statuses.items()))
+        print(f"{path:22} {told}")
     print(f"memory grew by {watch.grown_mb:.0f} MB between the second and the last quarter")
     print(f"/healthz took {watch.slowest_s:.2f} s at most")
     for what, took_s in Counter(verdicts.longest_s).most_common(5):

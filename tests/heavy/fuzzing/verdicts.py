@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -22,16 +22,18 @@ class Verdicts:
     """What was answered so far; what should not have been is kept in ``folder`` with the request."""
 
     folder: Path
-    statuses: Counter[int] = field(default_factory=Counter)
+    statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    """By path."""
     broken: Counter[str] = field(default_factory=Counter)
     longest_s: dict[str, float] = field(default_factory=dict)
     """By route and kind of case."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def judge(self, what: str, sent: bytes, response: httpx.Response | None, elapsed_s: float) -> None:
-        """One answer, None where there was none; ``what`` says route and kind of case."""
+        """One answer, None where there was none; ``what`` says kind of case, method and path."""
         with self._lock:
-            self.statuses[0 if response is None else response.status_code] += 1
+            path = what.rpartition(" ")[2]
+            self.statuses[path][0 if response is None else response.status_code] += 1
             if elapsed_s > max(SLOW_S, self.longest_s.get(what, 0.0)):
                 self._keep("slow-" + "".join(filter(str.isalnum, what)), f"{what}: {elapsed_s:.1f} s", sent)
             self.longest_s[what] = max(self.longest_s.get(what, 0.0), elapsed_s)
