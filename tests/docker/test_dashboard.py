@@ -68,6 +68,31 @@ def test_every_panel_can_be_read_alone() -> None:
             assert target["legendFormat"]
 
 
+def test_the_tenant_that_is_chosen_counts_on_every_panel() -> None:
+    """What is measured by tenant is asked for that one; All is every tenant, not those who were not let in."""
+    (tenant,) = DASHBOARD["templating"]["list"]
+    assert (tenant["name"], tenant["allValue"]) == ("tenant", ".+")
+    without = {expression for expression in EXPRESSIONS if "tenant=~" not in expression}
+    assert set().union(*map(metrics_in, without)) - VLLM == {
+        "assay_batch_tokens_total",
+        "assay_cache_errors_total",
+        "assay_canary_sound",
+        "assay_engine_restarts_total",
+        "assay_engine_up",
+        "assay_quarantine_total",
+        "assay_quotas_shared",
+        "assay_requests_total",  # 401: no tenant
+    }
+
+
+def test_replicas_are_reckoned_together() -> None:
+    """Or else their series would have one name; where each counts, the legend names it."""
+    for panel in PANELS:
+        for target in panel["targets"]:
+            together = re.match(r"(?:sum|avg|min|max|histogram_quantile)\b", target["expr"])
+            assert together or "{{instance}}" in target["legendFormat"], target["expr"]
+
+
 def test_the_panels_fit_the_grid() -> None:
     """Ids are unique and no two panels overlap on the 24 columns."""
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])

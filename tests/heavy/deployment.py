@@ -1,4 +1,7 @@
-"""The parts of a small deployment, each a process of its own: replicas, the critic that they ask, a Redis, nginx."""
+"""The parts of a small deployment, each a process of its own.
+
+Replicas, the critic that they ask, a Redis, nginx in front, and a Prometheus that looks on.
+"""
 
 import os
 import shutil
@@ -6,9 +9,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..processes import Process, assayd, free_port
+import yaml
 
-SAMPLE = Path(__file__).parents[2] / "docker" / "nginx.conf"
+from ..processes import Process, answers, assayd, free_port
+
+DOCKER = Path(__file__).parents[2] / "docker"
+SAMPLE = DOCKER / "nginx.conf"
+SCRAPED = DOCKER / "prometheus.yml"
 
 
 def critic(folder: Path) -> Process:
@@ -57,6 +64,25 @@ def nginx(folder: Path, replicas: Iterable[Process]) -> Process:
     )
     command = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "nginx.log")]
     return Process(command, folder / "nginx.out", port)
+
+
+def prometheus(folder: Path, replicas: Iterable[Process], key: str, every_s: int) -> Process:
+    """A Prometheus that scrapes as ``docker/`` says, but these replicas, with an operator's key, at its own pace."""
+    binary = shutil.which("prometheus") or _missing("prometheus")
+    port = free_port()
+    config = yaml.safe_load(SCRAPED.read_text())
+    config["global"] = {"scrape_interval": f"{every_s}s", "scrape_timeout": f"{every_s}s"}
+    (job,) = (one for one in config["scrape_configs"] if one["job_name"] == "assayd")
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{one.port}" for one in replicas]}]
+    job["authorization"] = {"credentials": key}
+    config["scrape_configs"] = [job]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    options = [
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'prometheus'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    return Process([binary, *options], folder / "prometheus.log", port, ready=answers("/-/ready", 200))
 
 
 def _missing(program: str) -> str:
