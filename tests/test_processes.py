@@ -99,7 +99,7 @@ def test_what_is_not_installed_is_named() -> None:
 
 def test_the_service_has_the_settings_that_are_named(tmp_path: Path) -> None:
     """Engines without weights but for those that are named; ready means that it judges."""
-    settings = {"segment__normalizer": "none", "limits__max_rollouts": 1}
+    settings = {"segment__normalizer": "none", "server__max_rollouts": 1}
     with assayd(tmp_path / "log", weightless=True, **settings) as one:
         rollout = {"prompt": "p", "completion": {"text": "one two"}}
         url = f"{one.url}/score/segment"
