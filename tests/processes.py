@@ -37,10 +37,10 @@ def free_port() -> int:
 
 
 def program(name: str) -> str:
-    """Where a program is installed; SystemExit says where to get it."""
+    """Where a program is installed; FileNotFoundError says where to get it."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
-        raise SystemExit(f"this needs {name}: apt-get install {name}")
+        raise FileNotFoundError(f"this needs {name}: apt-get install {name}")
     return found
 
 

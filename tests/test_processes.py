@@ -93,7 +93,7 @@ def test_what_ends_before_it_is_ready_says_why(tmp_path: Path) -> None:
 
 def test_what_is_not_installed_is_named() -> None:
     """Instead of a start that fails."""
-    with pytest.raises(SystemExit, match="apt-get install no-such-server"):
+    with pytest.raises(FileNotFoundError, match="apt-get install no-such-server"):
         program("no-such-server")
 
 
