@@ -11,8 +11,8 @@ import httpx
 
 from ..processes import listens
 
-QUICKLY_S = 30.0
-"""Far less than the minute for which it would go on otherwise."""
+ENDS_WITHIN_S = 30.0
+"""Far less than the minute for which some would go on if they waited for anybody."""
 
 Start = Callable[..., Any]
 Client = Callable[[str], httpx.Client]
@@ -53,7 +53,7 @@ def test_sigterm_turns_readyz_red_goes_on_answering_and_ends_with_0(
         answer = underway.result(timeout=30)
     assert (answer.status_code, answer.json()["results"][0]["status"]) == (200, "ok")
     assert answer.headers["Connection"] == "close"
-    assert service.ended() == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
     assert '"event": "closed"' in service.said
     assert "Traceback" not in service.said
 
@@ -75,7 +75,7 @@ def test_an_idle_connection_is_answered_once_more_while_others_are(
         raced = idle.post("/score/token", json=body("raced"))
         assert (raced.status_code, raced.headers["Connection"]) == (200, "close")
         assert underway.result(timeout=30).status_code == 200
-    assert service.ended() == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
 
 
 def test_clients_that_connect_anew_until_the_end_lose_nothing(
@@ -102,7 +102,7 @@ def test_clients_that_connect_anew_until_the_end_lose_nothing(
         time.sleep(0.5)
         service.send(signal.SIGTERM)
     assert set(came) == {"200", "refused"}
-    assert service.ended() == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
 
 
 def test_a_call_that_is_half_here_is_taken_in(served: Start, body: Body) -> None:
@@ -123,7 +123,7 @@ def test_a_call_that_is_half_here_is_taken_in(served: Start, body: Body) -> None
             answer = b"".join(iter(lambda one=one: one.recv(65536), b""))
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert b"connection: close" in answer.lower()
-    assert service.ended() == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
 
 
 def test_a_second_signal_ends_it_quickly(served: Start, client: Client, body: Body) -> None:
@@ -135,7 +135,7 @@ def test_a_second_signal_ends_it_quickly(served: Start, client: Client, body: Bo
         service.send(signal.SIGTERM)
         time.sleep(0.3)
         service.send(signal.SIGTERM)
-        code = service.ended(QUICKLY_S)
+        code = service.ended(ENDS_WITHIN_S)
         assert isinstance(underway.exception(timeout=30), httpx.TransportError)
     assert code == 1
     assert '"event": "calls_cut_off"' in service.said
@@ -146,4 +146,4 @@ def test_an_interrupt_does_not_wait_for_anybody_to_notice(served: Start) -> None
     """Whoever presses Ctrl-C is not a load balancer."""
     service, _ = served(server__drain_s=60)
     service.send(signal.SIGINT)
-    assert service.ended(QUICKLY_S) == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
