@@ -136,6 +136,8 @@ def worth(client: assay.Client, prompts: Sequence[str], texts: Sequence[str]) ->
 
 def main() -> None:
     """Reward, train, write, compare."""
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        raise SystemExit(__doc__)
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     rows = rewarded(folder)

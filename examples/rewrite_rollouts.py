@@ -33,8 +33,11 @@ R = TypeVar("R")
 
 
 def wrong_rollouts(path: Path) -> list[dict]:
-    """Those whose final answer is wrong, without a word on that."""
+    """Those whose final answer is wrong, without a word on that; a line that lacks a field ends the run."""
     rollouts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, rollout in enumerate(rollouts, start=1):
+        if lacking := {"prompt", "completion", "reference", "correct"} - rollout.keys():
+            raise SystemExit(f"{path}, line {number} has no {', '.join(sorted(lacking))}\n\n{__doc__}")
     return [
         {name: rollout[name] for name in ("prompt", "completion", "reference")}
         for rollout in rollouts

@@ -125,6 +125,10 @@ def _check(options: argparse.Namespace) -> int:
             why = str(error) or type(error).__name__
             print(f"{url} does not answer ({why}). Start it with `assayd serve`, or name another URL.")
             return FAILED
+    if info.status_code in (401, 403):
+        why = "wants a key" if configuration.api_key is None else "does not take this key"
+        print(f"{url} {why}: set ASSAY_API_KEY to the one that `assayd tenants add` printed for you.")
+        return FAILED
     try:
         said, told = ready.json(), info.json()
         parts, complaints = said.get("parts"), said.get("complaints") or {}
@@ -138,9 +142,11 @@ def _check(options: argparse.Namespace) -> int:
     )
     for role, model in told.get("models", {}).items():
         print(f"  {role}: {_model(model)}")
-    waiting = [name for name, is_ready in parts.items() if not is_ready]
-    if waiting:
-        print(f"Not ready: {', '.join(waiting)}. Models may still be loading; the service's log says more.")
+    waiting = ", ".join(name for name, is_ready in parts.items() if not is_ready)
+    if waiting and ready.is_success:
+        print(f"Away: {waiting}. Rollouts are judged without; the service's log says more.")
+    elif waiting:
+        print(f"Not ready: {waiting}. Models may still be loading; the service's log says more.")
     for name, complaint in complaints.items():
         print(f"  {name}: {complaint}")
     return 0 if ready.is_success else FAILED

@@ -98,7 +98,7 @@ class AsyncClient:
         """See ``Client.score_token``."""
         if method == "grm":
             return await self._answer(probe_call(rollouts, asked))
-        return await self._answer(token_call(rollouts, asked, task=task))
+        return await self._answer(token_call(rollouts, asked, method=method, task=task))
 
     async def score_segment(
         self, rollouts: Rollouts, *, method: str = "segment", **asked: Unpack[Asked]

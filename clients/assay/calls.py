@@ -137,9 +137,9 @@ class Begun(Generic[S]):
             return self.outcome(chunk, error)
 
 
-def token_call(rollouts: Rollouts, asked: Asked, *, task: str | None) -> Call[Scored]:
-    """One reward per token, by a critic."""
-    return Call("/score/token", rollouts, _said(asked, method="critic", task=task), asked, read_tokens)
+def token_call(rollouts: Rollouts, asked: Asked, *, method: str, task: str | None) -> Call[Scored]:
+    """One reward per token, by a critic; the service refuses any ``method`` it does not know."""
+    return Call("/score/token", rollouts, _said(asked, method=method, task=task), asked, read_tokens)
 
 
 def probe_call(rollouts: Rollouts, asked: Asked) -> Call[Probed]:

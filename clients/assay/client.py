@@ -112,7 +112,7 @@ class Client:
         """
         if method == "grm":
             return self._answer(probe_call(rollouts, asked))
-        return self._answer(token_call(rollouts, asked, task=task))
+        return self._answer(token_call(rollouts, asked, method=method, task=task))
 
     def score_segment(
         self, rollouts: Rollouts, *, method: str = "segment", **asked: Unpack[Asked]

@@ -24,6 +24,7 @@ from .calls import REWARD_MATCH
 from .client import Client
 from .wire import failed_result
 
+_UNKNOWN: Final = fake.problem(401, "unauthenticated", "send the key as Authorization: Bearer")
 ROUTES: Final = ("/score/token", "/score/segment", "/score/sequence", "/rewrite")
 
 Reward = float | Mapping[str, Sequence[float]] | Callable[[Mapping[str, Any], int], Sequence[float]]
@@ -150,7 +151,7 @@ class FakeServer:
     ) -> None:
         self.stop()
 
-    def _get(self, path: str) -> tuple[int, Any]:
+    def _get(self, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
         if path == "/healthz":
             return 200, {"status": "ok"}
         if path == "/readyz":
@@ -159,6 +160,8 @@ class FakeServer:
             told = {"status": status, "parts": {"fake": self.ready}, "complaints": complaints}
             return (200 if self.ready else 503), told
         if path == "/info":
+            if not self._knows(headers):
+                return 401, _UNKNOWN
             limits = {"max_rollouts": self.max_rollouts, "max_body_mb": self.max_bytes / 1e6}
             return 200, {"service_version": self.version, "models": {"critic": fake.MODEL}, "limits": limits}
         return 404, fake.problem(404, "invalid", "Not Found")
@@ -184,8 +187,8 @@ class FakeServer:
     ) -> dict[str, Any] | None:
         if path not in ROUTES:
             return fake.problem(404, "invalid", "Not Found")
-        if self.api_key is not None and headers.get("authorization") != f"Bearer {self.api_key}":
-            return fake.problem(401, "unauthenticated", "send the key as Authorization: Bearer")
+        if not self._knows(headers):
+            return _UNKNOWN
         if size > self.max_bytes:
             return fake.problem(413, "too_long", f"the body is larger than {self.max_bytes} bytes")
         rollouts = body.get("rollouts")
@@ -202,6 +205,9 @@ class FakeServer:
         if pinned is not None and pinned.strip('" ') != now:
             return fake.problem(412, "invalid", f"the recipe is now {now}, the call pins {pinned}")
         return None
+
+    def _knows(self, headers: Mapping[str, str]) -> bool:
+        return self.api_key is None or headers.get("authorization") == f"Bearer {self.api_key}"
 
     def _answer(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         results = []
@@ -248,15 +254,18 @@ def _handler_of(fake_server: FakeServer) -> type[BaseHTTPRequestHandler]:
         wbufsize = -1
 
         def do_GET(self) -> None:
-            self._send(*fake_server._get(self.path))
+            self._send(*fake_server._get(self.path, self._headers))
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
             try:
-                self._send(*fake_server._post(self.path, raw, headers))
+                self._send(*fake_server._post(self.path, raw, self._headers))
             except _Dropped:
                 self.close_connection = True
+
+        @property
+        def _headers(self) -> dict[str, str]:
+            return {name.lower(): value for name, value in self.headers.items()}
 
         def _send(self, status: int, value: Any) -> None:
             content = value if isinstance(value, bytes) else json.dumps(value).encode()

@@ -87,4 +87,10 @@ def _asked(kind: type[Any], settings: EngineSettings, role: str) -> _Asked:
 
 
 def _module(engine: EngineName) -> ModuleType:
-    return importlib.import_module(ENGINES[engine])
+    try:
+        return importlib.import_module(ENGINES[engine])
+    except ModuleNotFoundError as error:
+        extra = "vllm" if engine is EngineName.VLLM else "service"
+        raise ValueError(
+            f"the engine {engine} needs {error.name}, which is not installed: pip install 'assay[{extra}]'"
+        ) from error

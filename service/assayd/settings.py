@@ -6,9 +6,10 @@ given with ``--config``; the environment wins.
 
 import glob
 import ipaddress
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
@@ -17,6 +18,9 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+_PREFIX: Final = "ASSAY_"
+_DELIMITER: Final = "__"
 
 
 class Section(BaseModel):
@@ -323,7 +327,7 @@ class Settings(BaseSettings):
     """All of Assay's settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASSAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=_PREFIX, env_nested_delimiter=_DELIMITER, extra="forbid", frozen=True
     )
 
     server: ServerSettings = ServerSettings()
@@ -364,8 +368,16 @@ class Settings(BaseSettings):
 def load_settings(config: Path | None = None) -> Settings:
     """Read environment and ``config``.
 
-    Raises ``FileNotFoundError`` for a missing file and pydantic's ``ValidationError`` for a wrong key or value.
+    Raises ``FileNotFoundError`` for a missing file, pydantic's ``ValidationError`` for a wrong key or value, and
+    ``ValueError`` for a variable of a section that there is not: pydantic passes those over.
     """
+    for variable in os.environ:
+        section = variable.upper().removeprefix(_PREFIX).partition(_DELIMITER)[0]
+        if not variable.upper().startswith(_PREFIX) or _DELIMITER not in variable:
+            continue
+        if section.lower() not in Settings.model_fields:
+            known = ", ".join(name.upper() for name in Settings.model_fields)
+            raise ValueError(f"{variable}: there is no section {section}, only {known}")
     if config is None:
         return Settings()
     if not config.is_file():

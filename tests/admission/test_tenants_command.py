@@ -89,6 +89,14 @@ def test_what_makes_no_sense_changes_nothing(file: Path, words: list[str], why: 
     assert os.listdir(file.parent) == [file.name]  # noqa: PTH208 - hidden files too
 
 
+def test_a_name_that_no_tenant_can_have_is_told_in_words(file: Path) -> None:
+    """And leaves no file."""
+    result = run(file, "add", "a b")
+    assert result.exit_code == 2
+    assert "letters, digits" in result.output
+    assert not file.exists()
+
+
 def test_a_broken_file_is_not_made_worse(file: Path) -> None:
     """Nobody is added to what could not be read."""
     file.write_text("[atlas\n", encoding="utf-8")

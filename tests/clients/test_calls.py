@@ -127,6 +127,14 @@ def test_one_bad_rollout_costs_no_other(server: FakeServer, judge: Judge) -> Non
     assert isinstance(error.value.failed, assay.Failed)
 
 
+def test_a_method_that_nobody_has_goes_to_the_service(server: FakeServer) -> None:
+    """And is refused there: it is not judged by the critic in silence."""
+    unknown: Any = "crtic"
+    with server.client() as client:
+        client.score_token(rollouts(1), task=TOXIC, method=unknown)
+    assert server.received[0].body["method"] == "crtic"
+
+
 def test_arrays_become_lists(server: FakeServer, judge: Judge) -> None:
     """Ids as trainers have them, in tensors and arrays, need no conversion."""
 

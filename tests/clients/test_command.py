@@ -104,3 +104,14 @@ def test_a_check_says_what_is_there(server: FakeServer) -> None:
     done = assay("check", f"{server.url}/elsewhere")
     assert (done.returncode, "Is the port right?" in done.stdout) == (1, True)
     assert assay("check", "nonsense").returncode == 2
+
+
+def test_a_check_without_the_right_key_says_so(server: FakeServer) -> None:
+    """A service that wants a key is of no use without it, however ready it is."""
+    server.api_key = "assay_right"
+    for key, told in (("", "wants a key"), ("assay_wrong", "does not take this key")):
+        done = assay("check", server.url, ASSAY_API_KEY=key)
+        assert done.returncode == 1
+        assert told in done.stdout
+        assert "ASSAY_API_KEY" in done.stdout
+    assert assay("check", server.url, ASSAY_API_KEY="assay_right").returncode == 0

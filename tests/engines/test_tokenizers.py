@@ -250,3 +250,14 @@ def test_padding_and_truncation_settings_do_not_touch_texts(
     saved.save(str(folder / "tokenizer.json"))
     alignment, _ = load(str(folder)).encode("The film was not good, not bad.")
     assert alignment.token_ids == tuple(zoo["gpt2"].encode("The film was not good, not bad.").ids)
+
+
+async def test_the_services_own_tokenizer_has_one_name_in_every_folder(
+    aligner: Aligner, folder: Path
+) -> None:
+    """Two installations of the service name the same recipe; the revision tells the tokenizers apart."""
+    here, there = [await one.text_tokenizer(None) for one in (aligner, Aligner(folder))]
+    assert here.model == there.model
+    (folder / "special_tokens_map.json").write_text("{}", encoding="utf-8")
+    changed = await Aligner(folder).text_tokenizer(None)
+    assert (changed.model.name, changed.model.revision == here.model.revision) == (here.model.name, False)

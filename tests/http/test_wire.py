@@ -44,6 +44,45 @@ def test_a_malformed_request_names_its_field(service: httpx.Client, request_body
     assert (details["kind"], details["pointer"]) == ("invalid", pointer)
 
 
+@pytest.mark.parametrize(
+    ("request_body", "detail"),
+    [
+        (
+            {"task": "relc-toxicity", "rollout": [ITEM], "rollouts": [ITEM]},
+            "/rollout: there is no field `rollout` here: did you mean `rollouts`?",
+        ),
+        (
+            body(ITEM, options={"negativ_reward": 1}),
+            "/options/negativ_reward: there is no field `negativ_reward` here: did you mean `negative_reward`?",
+        ),
+        (
+            body(ITEM, threshold=0.5),
+            "/threshold: there is no field `threshold` here: it belongs into `options`",
+        ),
+        (
+            body({**ITEM, "task": "relc-toxicity"}),
+            "/rollouts/0/task: there is no field `task` here: it belongs beside `rollouts`",
+        ),
+        (
+            body({"completion": {"text": "x", "zzz": 1}}),
+            "/rollouts/0/completion/zzz: there is no field `zzz` here: "
+            "it takes `text`, `token_ids`, `offsets`, `truncated`",
+        ),
+        (
+            body({"completion": "you rat"}),
+            "/rollouts/0/completion: should be an object, with `text`, `token_ids`, `offsets`, `truncated`",
+        ),
+        ({"rollouts": [ITEM]}, "/task: `task` is missing"),
+        (body(ITEM, method="crtic"), "there is no method 'crtic' on this route: one of critic, grm"),
+    ],
+)
+def test_a_first_mistake_is_told_what_to_write(service: httpx.Client, request_body: Any, detail: str) -> None:
+    """The words are for whoever wrote the request, and what follows from a fault is not called another one."""
+    details = problem(service.post("/score/token", json=request_body), 422)
+    assert details["detail"] == detail
+    assert len(details.get("errors") or [detail]) == 1
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_not_finite_are_refused(service: httpx.Client, number: str) -> None:
     """NaN and infinity never come in."""
@@ -60,8 +99,8 @@ def test_what_is_not_json_is_refused(service: httpx.Client) -> None:
 
 def test_an_unknown_route_is_a_problem_too(service: httpx.Client) -> None:
     """Every error has the same shape."""
-    problem(service.get("/score/tokens"), 404)
-    problem(service.get("/score/token"), 405)
+    assert "/docs" in problem(service.get("/score/tokens"), 404)["detail"]
+    assert "POST" in problem(service.get("/score/token"), 405)["detail"]
 
 
 def test_one_bad_item_fails_alone(service: httpx.Client, critic: Any) -> None:

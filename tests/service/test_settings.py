@@ -41,6 +41,25 @@ def test_a_key_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         load_settings(config)
 
 
+def test_a_section_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the environment too: a misspelt one would leave the embedded critic in place of a real one."""
+    monkeypatch.setenv("ASSAY_CRITIK__MODEL", "x")
+    with pytest.raises(ValueError, match="no section CRITIK, only SERVER, CRITIC"):
+        load_settings()
+    monkeypatch.delenv("ASSAY_CRITIK__MODEL")
+    monkeypatch.setenv("ASSAY_URL", "http://127.0.0.1:8000")  # the client's
+    load_settings()
+
+
+def test_a_wrong_setting_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a line each, with nothing of the library that found it."""
+    monkeypatch.setenv("ASSAY_CRITIC__ENGIN", "openai")
+    result = CliRunner().invoke(app, ["serve"])
+    assert result.exit_code == 2
+    assert "critic.engin: there is no such setting" in result.output
+    assert "pydantic" not in result.output
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The error says which file."""
     with pytest.raises(FileNotFoundError, match="absent"):

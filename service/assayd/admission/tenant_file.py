@@ -1,6 +1,7 @@
 """Edits the tenants file: comments and order stay, and a service that reads it sees all of an edit or nothing."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,18 @@ from tomlkit.items import Array, Table
 
 from ..alone import alone_with
 from .keys import digest_of, new_key
-from .tenants import read_tenants
+from .tenants import NAME, read_tenants
 
 _MODE = 0o600
 
 
 def add_tenant(path: Path, name: str, terms: Mapping[str, Any]) -> str:
     """A new tenant on these terms; gives its key. Raises ``ValueError`` for a name that is taken or no name."""
+    if not re.match(NAME, name):
+        raise ValueError(
+            f"{name!r} cannot be a tenant's name: up to 64 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first"
+        )
     with _edited(path) as document:
         if name in document:
             raise ValueError(f"there is a tenant {name} already: `rotate` gives it another key")

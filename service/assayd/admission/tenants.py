@@ -21,7 +21,9 @@ import msgspec
 from ..domain.caller import ANYBODY, Caller, Priority
 from ..domain.provenance import Recipe
 
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What a tenant may be called."""
+_Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 """Of a tenant; it becomes part of metrics and of names in Redis."""
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 

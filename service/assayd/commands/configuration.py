@@ -16,8 +16,18 @@ def settings_of(config: Path | None) -> Settings:
     """The settings; a wrong key or value is a usage error."""
     try:
         return load_settings(config)
-    except (FileNotFoundError, ValidationError) as error:
-        raise typer.BadParameter(str(error), param_hint="--config") from error
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        said = [
+            f"{'.'.join(map(str, fault['loc']))}: {_detail(fault['type'], fault['msg'])}" for fault in faults
+        ]
+        raise typer.BadParameter("\n".join(said), param_hint="the settings") from error
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(str(error), param_hint="the settings") from error
+
+
+def _detail(kind: str, said: str) -> str:
+    return "there is no such setting" if kind == "extra_forbidden" else said
 
 
 def training(module: str) -> Any:

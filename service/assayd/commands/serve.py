@@ -33,8 +33,12 @@ def serve(
         )
     configure_logging()
     port = server.port if port is None else port
-    typer.echo(f"assayd listens on http://{server.host}:{port} (its API: /docs)", err=True)
-    service = Server(create_app(settings), server, host=server.host, port=port)
+    typer.echo("assayd loads its models", err=True)
+
+    def greet() -> None:
+        typer.echo(f"assayd listens on http://{server.host}:{port} (its API: /docs)", err=True)
+
+    service = Server(create_app(settings), server, host=server.host, port=port, on_listening=greet)
     service.run()
     if service.force_exit or not service.started:
         raise typer.Exit(1)

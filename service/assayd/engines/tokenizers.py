@@ -1,7 +1,7 @@
 """Brings tokens and characters of completions together, in each of the three ways they are sent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,8 @@ from .alignment import PolicyTokenizer
 from .alignment_loading import Tokenizers
 from .preparing import estimated_tokens, prepared
 
+OWN_TOKENIZER: Final = "assay/own"
+"""What the service's own tokenizer is called: its folder is another one in each installation, recipes are not."""
 AT_ONCE: Final = 16
 """Completions of one call that are aligned before another call has its turn."""
 
@@ -47,7 +49,8 @@ class TextTokenizer:
     @property
     def model(self) -> ModelRef:
         """The tokenizer, pinned."""
-        return self._tokenizer.model
+        model = self._tokenizer.model
+        return model if self.is_policy else replace(model, name=OWN_TOKENIZER)
 
     @property
     def end_id(self) -> int | None:

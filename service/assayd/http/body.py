@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
+from ..domain.failure import FailureKind, Rejected
 from ..doorkeeper import Kind
 from .entry import entry_of
 from .house import house_of
@@ -35,16 +36,24 @@ async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
     Raises what ``receive`` raises, and pydantic's ``ValidationError`` for a body that does
     not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
     """
-    return model.model_validate_json(await _read(request, max_mb))
+    return _fitted(request, model, await _read(request, max_mb))
 
 
 async def read_by_method(
     request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
 ) -> M | N:
-    """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike."""
+    """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike.
+
+    A ``method`` that nobody has is refused here: each model knows of its own only.
+    """
     body = await _read(request, max_mb)
-    model: type[M] | type[N] = others.get(kind_of(request).method, first)
-    return model.model_validate_json(body)
+    method = kind_of(request).method
+    known = (*get_args(first.model_fields["method"].annotation), *others)
+    if method and method not in known:
+        detail = f"there is no method {method!r} on this route: one of {', '.join(known)}"
+        raise Rejected(FailureKind.INVALID, detail, pointer="/method")
+    model: type[M] | type[N] = others.get(method, first)
+    return _fitted(request, model, body)
 
 
 async def read_by_field(
@@ -54,6 +63,12 @@ async def read_by_field(
     body = await _read(request, max_mb)
     present = _fields(body)
     model: type[M] | type[N] = next((others[name] for name in others if name in present), first)
+    return _fitted(request, model, body)
+
+
+def _fitted(request: Request, model: type[M], body: bytes) -> M:
+    """``body`` as ``model``, which is left with the request for whoever has to say what does not fit."""
+    request.state.shape = model
     return model.model_validate_json(body)
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ..domain.failure import ArrivedTooSlowly, FailureKind, RecipeChanged, Rejected
 from .answers import RECIPE, Problem
+from .faults import faults_of
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -93,13 +94,13 @@ async def on_rejected(_: Request, error: Exception) -> Response:
     return response
 
 
-async def on_invalid(_: Request, error: Exception) -> Response:
+async def on_invalid(request: Request, error: Exception) -> Response:
     """The body does not fit the schema: every fault is listed, the first one leads."""
     assert isinstance(error, ValidationError)  # noqa: S101 - starlette dispatches by type
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    if faults[0]["type"] == "json_invalid":
-        return problem_response(400, FailureKind.INVALID, f"the body is not JSON: {faults[0]['msg']}")
-    errors = [{"pointer": _pointer(fault["loc"]), "detail": fault["msg"]} for fault in faults]
+    first_fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first_fault["type"] == "json_invalid":
+        return problem_response(400, FailureKind.INVALID, f"the body is not JSON: {first_fault['msg']}")
+    errors = faults_of(error, getattr(request.state, "shape", None))
     first = errors[0]
     return problem_response(
         422,
@@ -113,15 +114,17 @@ async def on_invalid(_: Request, error: Exception) -> Response:
 async def on_http_exception(_: Request, error: Exception) -> Response:
     """No such route or method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - starlette dispatches by type
-    return problem_response(error.status_code, FailureKind.INVALID, str(error.detail))
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = "there is no such route: /docs lists them"
+    elif error.status_code == 405:
+        detail = (
+            f"this route takes {(error.headers or {}).get('Allow', 'another method')}: /docs says what else"
+        )
+    return problem_response(error.status_code, FailureKind.INVALID, detail)
 
 
 async def on_crash(request: Request, error: Exception) -> Response:
     """A defect of ours: said so, with no trace of it on the wire."""
     log.error("request_crashed", route=request.url.path, exc_info=error)
     return problem_response(500, FailureKind.INTERNAL, "an unexpected error; the service's log has it")
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    """A JSON pointer (RFC 6901) to the offending field."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)

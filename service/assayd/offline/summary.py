@@ -124,6 +124,9 @@ def _table(kind: OfKind, of_data_set: Mapping[str, Any] | None) -> Table:
     table = Table(
         title=f"{kind.name}: {kind.ok:,} judged, {kind.failures.total():,} failed{failures and f' ({failures})'}",
         title_justify="left",
+        # Numbers are not cut off where the terminal has 80 columns, or the output is a file.
+        box=None,
+        padding=(0, 1, 0, 0),
     )
     for heading in ("", "count", "mean", "min", "5 %", "median", "95 %", "max"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)

@@ -32,9 +32,17 @@ log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, with an end of its own."""
+    """uvicorn's server, with an end of its own; ``on_listening`` is called once callers can come."""
 
-    def __init__(self, app: FastAPI, settings: ServerSettings, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: ServerSettings,
+        *,
+        host: str,
+        port: int,
+        on_listening: Callable[[], None],
+    ) -> None:
         config = uvicorn.Config(
             app,
             host=host,
@@ -49,6 +57,13 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.server_state: Doors = Doors(settings)
         self._drain_s = 0.0
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Load the models, then open the port."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_listening()
 
     @property
     def _house(self) -> House:
