@@ -17,7 +17,7 @@ from assayd.domain.failure import AnnotationFailed, FailureKind
 from assayd.domain.ports import Deadline, FinishReason, Generation, Sampling
 from assayd.domain.provenance import ModelRef
 from assayd.domain.rollout import Message, Role
-from assayd.engines.openai import ATTEMPTS, Generator
+from assayd.engines.openai import ATTEMPTS, READY_TIMEOUT_S, Generator
 from assayd.settings import EngineName, EngineSettings
 
 MESSAGES = (Message(Role.SYSTEM, "judge"), Message(Role.USER, "a secret completion"))
@@ -369,6 +369,27 @@ async def test_ready_when_the_server_answers(
     server.script = [Answer(status)]
     assert await engine.ready() is ready
     assert server.requests[0][0] == "/v1/models"
+
+
+async def test_a_server_that_is_busy_is_ready(_running: tuple[str, Server], server: Server) -> None:
+    """Every place at it is taken for longer than whoever asks for readiness waits: it answers that all the same."""
+    server.script = [Answer(delay_s=READY_TIMEOUT_S + 1), Answer()]
+    engine = Generator(_running[0] + "/v1/", ModelRef("critic", "1"), max_in_flight=1)
+    work = asyncio.create_task(_ask(engine))
+    while not server.requests:
+        await asyncio.sleep(0.01)
+    assert await engine.ready()
+    assert not work.done()
+    assert (await work).text == "fine"
+    await engine.close()
+
+
+async def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(
+    engine: Generator, server: Server
+) -> None:
+    """What a proxy broke is no fault of the rollout's."""
+    server.script = [Answer(headers={"Content-Encoding": "gzip"}), Answer()]
+    assert (await _ask(engine)).text == "fine"
 
 
 async def test_a_retry_logs_no_prompt(
