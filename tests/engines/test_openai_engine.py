@@ -90,6 +90,14 @@ async def engine(_running: tuple[str, Server], server: Server) -> AsyncIterator[
     await engine.close()
 
 
+@pytest.fixture
+async def narrow(_running: tuple[str, Server], server: Server) -> AsyncIterator[Generator]:
+    """An engine that asks ``server`` one thing at a time."""
+    engine = Generator(f"{_running[0]}/v1", ModelRef("critic", "unpinned"), max_in_flight=1)
+    yield engine
+    await engine.close()
+
+
 async def _ask(engine: Generator, timeout_s: float = 20.0, **sampling: Any) -> Generation:
     settled = Sampling(**{"max_tokens": 5, **sampling})
     return await engine.generate(MESSAGES, settled, deadline=Deadline.after(timeout_s))
@@ -371,17 +379,15 @@ async def test_ready_when_the_server_answers(
     assert server.requests[0][0] == "/v1/models"
 
 
-async def test_a_server_that_is_busy_is_ready(_running: tuple[str, Server], server: Server) -> None:
-    """Every place at it is taken for longer than whoever asks for readiness waits: it answers that all the same."""
-    server.script = [Answer(delay_s=READY_TIMEOUT_S + 1), Answer()]
-    engine = Generator(_running[0] + "/v1/", ModelRef("critic", "1"), max_in_flight=1)
-    work = asyncio.create_task(_ask(engine))
-    while not server.requests:
-        await asyncio.sleep(0.01)
-    assert await engine.ready()
+async def test_a_server_that_is_busy_is_ready(narrow: Generator, server: Server) -> None:
+    """Its only place is taken for longer than whoever asks for readiness waits: it says so all the same."""
+    server.script = [Answer(delay_s=READY_TIMEOUT_S + 2), Answer()]
+    work = asyncio.create_task(_ask(narrow))
+    await asyncio.sleep(0.5)
+    assert len(server.requests) == 1
+    assert await narrow.ready()
     assert not work.done()
     assert (await work).text == "fine"
-    await engine.close()
 
 
 async def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(
