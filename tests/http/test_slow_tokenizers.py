@@ -1,4 +1,4 @@
-"""A tokenizer that takes for ever to be read keeps nobody waiting who does not need it, and nobody beyond a deadline."""
+"""A tokenizer that takes for ever to load keeps nobody waiting who does not need it, nor anybody beyond a deadline."""
 
 import os
 import time

@@ -44,7 +44,9 @@ class Tokenizers:
 
     def __init__(self, capacity: int = 8) -> None:
         # Two entries each: as it was asked for, and by its pin.
-        self._tasks: LRUCache[tuple[str, str | None], asyncio.Future[PolicyTokenizer]] = LRUCache(2 * capacity)
+        self._tasks: LRUCache[tuple[str, str | None], asyncio.Future[PolicyTokenizer]] = LRUCache(
+            2 * capacity
+        )
         # A hub or a folder that hangs keeps nobody waiting but those who want another one of these.
         self._loaders = ThreadPoolExecutor(LOADED_AT_ONCE, thread_name_prefix="tokenizer")
 
