@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..domain.failure import ArrivedTooSlowly, FailureKind, RecipeChanged, Rejected
+from ..telemetry import raised_at
 from .answers import RECIPE, Problem
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -118,7 +119,7 @@ async def on_http_exception(_: Request, error: Exception) -> Response:
 
 async def on_crash(request: Request, error: Exception) -> Response:
     """A defect of ours: said so, with no trace of it on the wire."""
-    log.error("request_crashed", route=request.url.path, exc_info=error)
+    log.error("request_crashed", route=request.url.path, error=type(error).__name__, where=raised_at(error))
     return problem_response(500, FailureKind.INTERNAL, "an unexpected error; the service's log has it")
 
 
