@@ -3,18 +3,12 @@
 import asyncio
 import json
 import math
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import hypothesis
@@ -199,66 +193,3 @@ def foreign() -> Iterator[Callable[..., str]]:
             return stack.enter_context(serve(create_app(settings)))
 
         yield lambda **compat: start(json.dumps(compat, sort_keys=True))
-
-
-_FAKES = {f"ASSAY_{name}__ENGINE": "fake" for name in ("SEGMENT", "REWRITER", "SEQUENCE")}
-_START_WITHIN_S = 90.0
-
-
-class Served:
-    """One process, and what it says on standard error."""
-
-    def __init__(self, environment: dict[str, str], said: IO[str]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._said = said
-        command = [sys.executable, "-m", "assayd", "serve", "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stderr=said, env={**os.environ, **_FAKES, **environment})
-        give_up_at = time.monotonic() + _START_WITHIN_S
-        while not self.listens():
-            assert self.process.poll() is None, "it did not start"
-            assert time.monotonic() < give_up_at, "it did not start in time"
-            time.sleep(0.05)
-
-    def listens(self) -> bool:
-        """Whether anybody takes connections on its port."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def connect(self) -> socket.socket:
-        """A connection to write to and read from by hand."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def ask(self, sent: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(sent)
-
-    def ended(self) -> tuple[int, str]:
-        """How it ended, and what it said."""
-        code = self.process.wait(timeout=60)
-        self._said.seek(0)
-        return code, self._said.read()
-
-    def kill(self) -> None:
-        """``kill -9``."""
-        self.process.kill()
-        self.process.wait()
-
-
-@contextmanager
-def _served(environment: dict[str, str]) -> Iterator[Served]:
-    """A service while the block runs."""
-    with tempfile.TemporaryFile("w+") as said:
-        one = Served(environment, said)
-        try:
-            yield one
-        finally:
-            one.kill()
-
-
-@pytest.fixture(scope="session")
-def start_served() -> Callable[[dict[str, str]], AbstractContextManager[Served]]:
-    """The means to start a service by its environment."""
-    return _served

@@ -1,9 +1,10 @@
-"""Programs that listen on a port of their own: started until they are ready, weighed, stopped, killed, started again.
+"""Programs that listen on a port of their own: started until they are ready, weighed, frozen, killed, started again.
 
-Shows and benchmarks start every server by this page, ``assayd serve`` first of all.
+Tests, shows and benchmarks start every server by this page, ``assayd serve`` first of all.
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,8 +18,11 @@ from typing import Self
 
 import httpx
 
-STARTS_WITHIN_S = 300.0
+STARTS_WITHIN_S = 400.0
+"""The longest start is that of an ``assayd`` with several engines of vLLM."""
 ENDS_WITHIN_S = 120.0
+SAID_LAST = 4000
+"""Characters of its output that are told when it ends by itself: vLLM's tracebacks are long."""
 BYTES_PER_MB = 1_000_000
 WEIGHTLESS = {f"ASSAY_{role}__ENGINE": "fake" for role in ("CRITIC", "SEGMENT", "REWRITER", "SEQUENCE")}
 """The environment of an ``assayd`` whose engines have no weights: they judge in no time."""
@@ -30,6 +34,14 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     return port
+
+
+def program(name: str) -> str:
+    """Where a program is installed; FileNotFoundError says where to get it."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        raise FileNotFoundError(f"this needs {name}: apt-get install {name}")
+    return found
 
 
 def listens(process: "Process") -> bool:
@@ -73,7 +85,7 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and not self.runs:
-            print(f"{self._command[:4]} does not run any more; it said:\n{self._said()}", file=sys.stderr)
+            print(self._what_became("does not run any more"), file=sys.stderr)
         with suppress(subprocess.TimeoutExpired):
             self.end(within_s=30.0)
         self.kill()  # what it has started, too: some servers leave that behind
@@ -91,24 +103,48 @@ class Process:
             STARTS_WITHIN_S,
         )
         if not self.runs:
-            raise RuntimeError(f"{self._command[:4]} ended by itself; it said:\n{self._said()}")
+            raise RuntimeError(self._what_became("ended by itself"))
 
     @property
     def runs(self) -> bool:
         """Whether it was started and has not ended."""
         return self._running is not None and self._running.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its number among all processes; ValueError where it was never started."""
+        if self._running is None:
+            raise ValueError(f"{self._command[:4]} was never started")
+        return self._running.pid
+
+    @property
+    def said(self) -> str:
+        """Its whole output, of all starts."""
+        return self.log.read_text(errors="replace")
+
     def ready(self) -> bool:
         """Whether it wants calls."""
         return self._ready(self)
+
+    def connect(self) -> socket.socket:
+        """A connection to write to and read from by hand."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def send(self, signal_number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
         if self._running is not None:
             self._running.send_signal(signal_number)
 
+    def freeze(self) -> None:
+        """It keeps its connections, takes new ones, and answers nothing."""
+        self.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It answers again."""
+        self.send(signal.SIGCONT)
+
     def kill(self) -> None:
-        """``kill -9``, stopped or not, with all that it has started."""
+        """``kill -9``, frozen or not, with all that it has started."""
         if self._running is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._running.pid, signal.SIGKILL)
@@ -118,8 +154,11 @@ class Process:
         """SIGTERM; its exit code, and how long it took (seconds), or ``subprocess.TimeoutExpired``."""
         began_s = time.monotonic()
         self.send(signal.SIGTERM)
-        code = -1 if self._running is None else self._running.wait(within_s)
-        return code, time.monotonic() - began_s
+        return self.ended(within_s), time.monotonic() - began_s
+
+    def ended(self, within_s: float = ENDS_WITHIN_S) -> int:
+        """Its exit code, as soon as it has ended, or ``subprocess.TimeoutExpired``."""
+        return -1 if self._running is None else self._running.wait(within_s)
 
     @property
     def memory_mb(self) -> float:
@@ -131,8 +170,8 @@ class Process:
         """Open files, sockets and pipes, of all that it has started, too."""
         return sum(map(_descriptors, self._family()))
 
-    def _said(self) -> str:
-        return self.log.read_text(errors="replace")[-2000:]
+    def _what_became(self, of_it: str) -> str:
+        return f"{self._command[:4]} {of_it}; it said:\n{self.said[-SAID_LAST:]}"
 
     def _family(self) -> Iterator[int]:
         return iter(()) if self._running is None else _family(self._running.pid)
@@ -142,6 +181,8 @@ def answers(path: str, *statuses: int) -> Callable[[Process], bool]:
     """Whether it answers a path with one of these statuses; with anything at all where none is named."""
 
     def answered(process: Process) -> bool:
+        if not listens(process):  # a client is dear to make, and who starts needs the same cores
+            return False
         try:
             status = httpx.get(f"{process.url}{path}", timeout=5, trust_env=False).status_code
         except httpx.TransportError:
@@ -155,9 +196,9 @@ READY = answers("/readyz", 200)
 
 
 def assayd(
-    log: Path, *, weightless: bool = False, ready: Callable[[Process], bool] = READY, **settings: str
+    log: Path, *, weightless: bool = False, ready: Callable[[Process], bool] = READY, **settings: object
 ) -> Process:
-    """``assayd serve``; settings as in ``segment__determinism="strict"``, ``weightless`` where they name no engine.
+    """``assayd serve``; settings as in ``server__drain_s=2``, ``weightless`` where they name no engine.
 
     Nobody is told that it ends (``server__drain_s``) unless they say so.
     """
@@ -165,7 +206,7 @@ def assayd(
     environment = {
         "ASSAY_SERVER__DRAIN_S": "0",
         **(WEIGHTLESS if weightless else {}),
-        **{f"ASSAY_{name.upper()}": value for name, value in settings.items()},
+        **{f"ASSAY_{name.upper()}": str(value) for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "assayd", "serve", "--port", str(port)]
     return Process(command, log, port, environment=environment, ready=ready)

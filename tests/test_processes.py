@@ -1,4 +1,4 @@
-"""The page by which shows and benchmarks start their servers: nothing that it started is overlooked or left behind."""
+"""The page by which servers are started here: nothing that it started is overlooked or left behind."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .processes import Process, answers, assayd, free_port, listens, wait_until
+from .processes import Process, answers, assayd, free_port, listens, program, wait_until
 
 HELD_MB = 50
 SERVER = """
@@ -64,11 +64,19 @@ def test_an_unhealthy_server_is_ready_only_for_who_takes_any_answer(tmp_path: Pa
         assert not answers("/", 200)(one)
 
 
-def test_a_stopped_server_keeps_its_port_and_ends_all_the_same(tmp_path: Path) -> None:
+def test_a_frozen_server_keeps_its_port_answers_when_thawed_and_ends_all_the_same(tmp_path: Path) -> None:
     """``kill -9`` needs nobody to listen."""
-    with server(tmp_path / "log") as one:
-        one.send(signal.SIGSTOP)
+    with server(tmp_path / "log") as one, one.connect() as caller:
+        one.freeze()
         assert listens(one)
+        caller.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        caller.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            caller.recv(12)
+        one.thaw()
+        caller.settimeout(30)
+        assert caller.recv(12) == b"HTTP/1.0 503"
+        one.freeze()
         one.kill()
         wait_until(lambda: not listens(one), "it still listens", 10)
 
@@ -83,11 +91,21 @@ def test_what_ends_before_it_is_ready_says_why(tmp_path: Path) -> None:
         pass
 
 
+def test_what_is_not_installed_is_named() -> None:
+    """Instead of a start that fails."""
+    with pytest.raises(FileNotFoundError, match="apt-get install no-such-server"):
+        program("no-such-server")
+
+
 def test_the_service_has_the_settings_that_are_named(tmp_path: Path) -> None:
     """Engines without weights but for those that are named; ready means that it judges."""
-    with assayd(tmp_path / "log", weightless=True, segment__normalizer="none") as one:
+    settings = {"segment__normalizer": "none", "server__max_rollouts": 1}
+    with assayd(tmp_path / "log", weightless=True, **settings) as one:
         rollout = {"prompt": "p", "completion": {"text": "one two"}}
-        answer = httpx.post(f"{one.url}/score/segment", json={"rollouts": [rollout]}, timeout=60)
+        url = f"{one.url}/score/segment"
+        answer = httpx.post(url, json={"rollouts": [rollout]}, timeout=60)
         assert answer.status_code == 200
         assert answer.json()["recipe"]["model"]["name"] == "assay/fake"
-    assert one.end()[0] == 0
+        assert httpx.post(url, json={"rollouts": [rollout, rollout]}, timeout=60).status_code == 422
+    assert one.ended() == 0
+    assert '"event": "closed"' in one.said

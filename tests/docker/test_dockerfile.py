@@ -4,7 +4,6 @@ import http.server
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from ..processes import free_port
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("cpu", "vllm")
@@ -143,9 +144,7 @@ def health_of(stages: Stages) -> Callable[[str, int], int]:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_health_check_tells_alive_from_not(health_of: Callable[[str, int], int], target: str) -> None:
     """Status 0 where /healthz answers 200; else not 0: an answer of 503, and no answer."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        assert health_of(target, free.getsockname()[1]) != 0
+    assert health_of(target, free_port()) != 0
     for status in (200, 503):
         handler = type("_Answers", (_Answers,), {"status": status})
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -1,4 +1,4 @@
-"""Everything that two replicas stand on is killed, stopped, flushed, filled and started again, one after the other.
+"""Everything that two replicas stand on is killed, frozen, flushed, filled and started again, one after the other.
 
     python -m tests.heavy.chaos
     python -m tests.heavy.chaos --away-s 2 --workers 4
@@ -10,7 +10,6 @@ accounted for, and only while the critic is away may a rollout fail (`engine`, `
 """
 
 import argparse
-import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,10 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-from redis import Redis
 
-from ..processes import Process, wait_until
-from .deployment import critic, nginx, redis, replica
+from ..processes import wait_until
+from ..redis_server import RedisServer
+from .deployment import critic, nginx, replica
 from .load import Account, Load, undisturbed
 
 ROLLOUTS = 80
@@ -34,15 +33,10 @@ class Deployment:
     """Two replicas behind nginx, and what they stand on."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.redis = stack.enter_context(redis(folder))
-        self.client = stack.enter_context(Redis(port=self.redis.port, socket_timeout=10))
+        self.redis = stack.enter_context(RedisServer(folder))
         self.critic = stack.enter_context(critic(folder))
         # What is remembered is forgotten soon, so that the critic is asked all the time.
-        settings = {
-            "cache__url": f"redis://127.0.0.1:{self.redis.port}/0",
-            "cache__ttl_s": "2",
-            "server__drain_s": "1",
-        }
+        settings = {"cache__url": self.redis.url, "cache__ttl_s": 2, "server__drain_s": 1}
         self.replicas = [
             stack.enter_context(replica(folder, f"assayd-{number}", self.critic.url, **settings))
             for number in (1, 2)
@@ -54,15 +48,10 @@ class Deployment:
         lines = [line for one in self.replicas for line in httpx.get(f"{one.url}/metrics").text.splitlines()]
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
-    def fill(self) -> None:
-        """Redis takes nothing any more."""
-        self.client.config_set("maxmemory-policy", "noeviction")
-        self.client.config_set("maxmemory", "1")
-
     def flush(self) -> None:
         """Redis forgets everything, again and again."""
         for _ in range(10):
-            self.client.flushall()
+            self.redis.client.flushall()
             time.sleep(0.1)
 
     def restart_replicas(self) -> None:
@@ -70,18 +59,8 @@ class Deployment:
         for one in self.replicas:
             code, _ = one.end()
             if code != 0:
-                raise SystemExit(f"a replica ended with {code}: {one.log.read_text()[-2000:]}")
+                raise SystemExit(f"a replica ended with {code}: {one.said[-2000:]}")
             one.start()
-
-
-def stop(process: Process) -> None:
-    """It keeps its connections and answers nothing."""
-    process.send(signal.SIGSTOP)
-
-
-def go_on(process: Process) -> None:
-    """It answers again."""
-    process.send(signal.SIGCONT)
 
 
 def nothing() -> None:
@@ -102,10 +81,10 @@ def main() -> None:
         phases: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
             ("undisturbed", nothing, nothing),
             ("Redis killed", world.redis.kill, world.redis.start),
-            ("Redis stopped", lambda: stop(world.redis), lambda: go_on(world.redis)),
+            ("Redis frozen", world.redis.freeze, world.redis.thaw),
             ("Redis flushed", world.flush, nothing),
-            ("Redis filled", world.fill, lambda: world.client.config_set("maxmemory", "0")),
-            ("critic stopped", lambda: stop(world.critic), lambda: go_on(world.critic)),
+            ("Redis filled", world.redis.fill, world.redis.empty_out),
+            ("critic frozen", world.critic.freeze, world.critic.thaw),
             ("critic killed", world.critic.kill, world.critic.start),
             ("replicas restarted", world.restart_replicas, nothing),
         ]

@@ -1,17 +1,16 @@
 """The parts of a small deployment, each a process of its own.
 
-Replicas, the critic that they ask, a Redis, nginx in front, and a Prometheus that looks on.
+Replicas, the critic that they ask, nginx in front, and a Prometheus that looks on.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
-from ..processes import Process, answers, assayd, free_port
+from ..processes import Process, answers, assayd, free_port, program
 
 DOCKER = Path(__file__).parents[2] / "docker"
 SAMPLE = DOCKER / "nginx.conf"
@@ -25,8 +24,8 @@ def critic(folder: Path) -> Process:
     return Process(command, folder / "critic.log", port)
 
 
-def replica(folder: Path, name: str, critic_url: str, **settings: str) -> Process:
-    """``assayd serve`` with a critic elsewhere; ``settings`` as in ``server__drain_s="2"``."""
+def replica(folder: Path, name: str, critic_url: str, **settings: object) -> Process:
+    """``assayd serve`` with a critic elsewhere; ``settings`` as in ``server__drain_s=2``."""
     judge = {
         "critic__engine": "openai",
         "critic__model": "scripted",
@@ -35,17 +34,8 @@ def replica(folder: Path, name: str, critic_url: str, **settings: str) -> Proces
     return assayd(folder / f"{name}.log", weightless=True, **judge, **settings)
 
 
-def redis(folder: Path) -> Process:
-    """An empty Redis that remembers nothing when it is started again."""
-    binary = shutil.which("redis-server") or _missing("redis-server")
-    port = free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    return Process([binary, *options], folder / "redis.log", port)
-
-
 def nginx(folder: Path, replicas: Iterable[Process]) -> Process:
     """A plain user's nginx, with the sample configuration of ``docker/``, in front of replicas."""
-    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or _missing("nginx")
     port = free_port()
     sample = SAMPLE.read_text().replace("listen 8080;", f"listen 127.0.0.1:{port};")
     for number, one in enumerate(replicas, start=1):
@@ -62,13 +52,12 @@ def nginx(folder: Path, replicas: Iterable[Process]) -> Process:
         f"{user}daemon off;\npid {folder / 'nginx.pid'};\nerror_log {folder / 'nginx.log'};\nevents {{}}\n"
         f"http {{\n{temporary}{access}include {folder / 'sample.conf'};\n}}\n"
     )
-    command = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "nginx.log")]
-    return Process(command, folder / "nginx.out", port)
+    options = ["-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "nginx.log")]
+    return Process([program("nginx"), *options], folder / "nginx.out", port)
 
 
 def prometheus(folder: Path, replicas: Iterable[Process], key: str, every_s: int) -> Process:
     """A Prometheus that scrapes as ``docker/`` says, but these replicas, with an operator's key, at its own pace."""
-    binary = shutil.which("prometheus") or _missing("prometheus")
     port = free_port()
     config = yaml.safe_load(SCRAPED.read_text())
     config["global"] = {"scrape_interval": f"{every_s}s", "scrape_timeout": f"{every_s}s"}
@@ -82,8 +71,5 @@ def prometheus(folder: Path, replicas: Iterable[Process], key: str, every_s: int
         f"--storage.tsdb.path={folder / 'prometheus'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    return Process([binary, *options], folder / "prometheus.log", port, ready=answers("/-/ready", 200))
-
-
-def _missing(program: str) -> str:
-    raise SystemExit(f"this needs {program}: apt-get install {program}")
+    command = [program("prometheus"), *options]
+    return Process(command, folder / "prometheus.log", port, ready=answers("/-/ready", 200))

@@ -6,15 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow.parquet as pq
 import pytest
 
 from assayd.offline.journal import read_entries
+
+from ..processes import assayd
 
 ROWS = 240
 
@@ -118,51 +119,20 @@ def test_a_killed_retry_goes_on(stub: Any, slow_url: str, data: Path, tmp_path: 
     assert [result["key"] for result in results] == [f"key of {text}" for text in texts]
 
 
-@pytest.fixture
-def own_service(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
-    """The means to start the real service on engines without weights, on one port again and again."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    fakes = {f"ASSAY_{name}__ENGINE": "fake" for name in ("CRITIC", "SEGMENT", "REWRITER")}
-    running = []
-
-    def start() -> tuple[str, subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "assayd", "serve", "--port", str(port)]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **fakes})
-        running.append(process)
-        url, give_up_at = f"http://127.0.0.1:{port}", time.monotonic() + 60
-        while time.monotonic() < give_up_at:
-            try:
-                if httpx.get(f"{url}/readyz").is_success:
-                    return url, process
-            except httpx.TransportError:
-                time.sleep(0.05)
-        raise RuntimeError("the service did not start")
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-
-
-def test_a_service_that_is_killed_is_waited_for(
-    own_service: Callable[[], tuple[str, subprocess.Popen[bytes]]], data: Path, tmp_path: Path, lines: Any
-) -> None:
+def test_a_service_that_is_killed_is_waited_for(data: Path, tmp_path: Path, lines: Any) -> None:
     """The run is told nothing of it but that nobody answers; no row fails."""
     out = tmp_path / "out.jsonl"
-    url, service = own_service()
     journal = out.with_name("out.jsonl.assay") / "journal"
-    process = started(data, out, "--with", "token,rewrite", "--url", url, "--batch", 1, "--in-flight", 1)
-    while journalled(journal) < ROWS // 8:
-        assert process.poll() is None
-        time.sleep(0.005)
-    service.kill()
-    service.wait()
-    own_service()
-    told = process.communicate(timeout=120)[0].decode()
+    how = ("--with", "token,rewrite", "--batch", 1, "--in-flight", 1)
+    with assayd(tmp_path / "log", weightless=True) as service:
+        process = started(data, out, "--url", service.url, *how)
+        while journalled(journal) < ROWS // 8:
+            assert process.poll() is None
+            time.sleep(0.005)
+        service.kill()
+        service.start()
+        told = process.communicate(timeout=120)[0].decode()
+        service.kill()
     assert process.returncode == 0, told
     assert [row["assay_token"]["status"] for row in lines.read(out)] == ["ok"] * ROWS
     assert f"{ROWS} judged, 0 failed" in told

@@ -1,11 +1,7 @@
 """What was in a call is in no log, whatever happens to the call and however much is logged."""
 
 import base64
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,8 @@ import pytest
 
 from assayd.app import create_app
 from assayd.settings import EngineName, Settings
+
+from ..processes import WEIGHTLESS, Process, answers, free_port
 
 PARTS = ("critic", "rewriter", "segment", "sequence")
 PLANTED = "Marmalade skies over Vladivostok"
@@ -31,42 +29,27 @@ uvicorn.run(create_app(load_settings()), port=int(sys.argv[1]), log_level="trace
 
 
 @pytest.fixture
-def logged(tmp_path: Path, serve_app: Any, critic: Any) -> Iterator[tuple[httpx.Client, Any, Path]]:
-    """A service in a process of its own with every logger at its lowest level, its critic, and its whole log."""
-    own = type(critic)()
-    log = tmp_path / "log"
-    with socket.socket() as free, serve_app(own) as critic_url, log.open("wb") as file:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        critic_env = {"ENGINE": "openai", "MODEL": "scripted", "BASE_URL": f"{critic_url}/v1"}
+def logged(tmp_path: Path, serve_app: Any, critic: Any) -> Iterator[tuple[httpx.Client, Any, Process]]:
+    """A client of a service in a process of its own with every logger at its lowest level, and its critic."""
+    own, port = type(critic)(), free_port()
+    command = [sys.executable, "-c", SERVE, str(port)]
+    with serve_app(own) as critic_url:
         environment = {
-            **os.environ,
-            **{f"ASSAY_CRITIC__{name}": value for name, value in critic_env.items()},
-            **{f"ASSAY_{section}__ENGINE": "fake" for section in ("REWRITER", "SEGMENT", "SEQUENCE")},
+            **WEIGHTLESS,
+            "ASSAY_CRITIC__ENGINE": "openai",
+            "ASSAY_CRITIC__MODEL": "scripted",
+            "ASSAY_CRITIC__BASE_URL": f"{critic_url}/v1",
             "ASSAY_SEGMENT__NORMALIZER": "none",
         }
-        command = [sys.executable, "-c", SERVE, str(port)]
-        running = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                give_up_at = time.monotonic() + 90
-                while True:
-                    try:
-                        client.get("/healthz")
-                        break
-                    except httpx.TransportError:
-                        assert time.monotonic() < give_up_at, log.read_text()
-                        time.sleep(0.1)
-                yield client, own, log
-        finally:
-            running.terminate()
-            running.wait(timeout=60)
+        ready = answers("/healthz")
+        service = Process(command, tmp_path / "log", port, environment=environment, ready=ready)
+        with service, httpx.Client(base_url=service.url, timeout=60) as client:
+            yield client, own, service
 
 
-def test_no_log_holds_what_was_in_a_call(logged: tuple[httpx.Client, Any, Path]) -> None:
+def test_no_log_holds_what_was_in_a_call(logged: tuple[httpx.Client, Any, Process]) -> None:
     """Judged, unparseable, failed, late, unaligned, invalid, no JSON, foreign: at debug level, in every logger."""
-    client, critic, log = logged
+    client, critic, service = logged
 
     def score(**changes: Any) -> httpx.Response:
         rollout = {"prompt": PLANTED, "completion": {"text": PLANTED}, "reference": PLANTED, **changes}
@@ -92,7 +75,7 @@ def test_no_log_holds_what_was_in_a_call(logged: tuple[httpx.Client, Any, Path])
     assert client.post("/rewrite", json=rewrite).status_code == 200
     headers = {"Authorization": f"Bearer {base64.b64encode(PLANTED.encode()).decode()}"}
     assert client.get("/info", headers=headers).status_code == 200
-    text = log.read_text(encoding="utf-8")
+    text = service.said
     assert text.count('"event": "call"') >= 10
     assert "DEBUG" in text
     for secret in (PLANTED, PLANTED.split()[-1], headers["Authorization"].split()[-1]):

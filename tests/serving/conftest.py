@@ -2,22 +2,25 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from ..processes import Process, assayd
+
 
 @pytest.fixture
 def served(
     serve_app: Callable[[object], AbstractContextManager[str]],
-    start_served: Callable[[dict[str, str]], AbstractContextManager[Any]],
+    tmp_path: Path,
     critic: Any,
 ) -> Iterator[Callable[..., Any]]:
     """Starts a service with settings (``server__drain_s=1``); gives it and the critic behind it."""
     with ExitStack() as stack:
 
-        def start(**settings: object) -> tuple[Any, Any]:
+        def start(**settings: object) -> tuple[Process, Any]:
             own = type(critic)()
             url = stack.enter_context(serve_app(own))
             engine = {
@@ -25,8 +28,9 @@ def served(
                 "critic__model": "scripted",
                 "critic__base_url": f"{url}/v1",
             }
-            said = {f"ASSAY_{name.upper()}": str(value) for name, value in {**engine, **settings}.items()}
-            return stack.enter_context(start_served(said)), own
+            service = stack.enter_context(assayd(tmp_path / "log", weightless=True, **engine, **settings))
+            stack.callback(service.kill)
+            return service, own
 
         yield start
 

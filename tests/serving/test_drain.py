@@ -9,6 +9,11 @@ from typing import Any
 
 import httpx
 
+from ..processes import listens
+
+ENDS_WITHIN_S = 30.0
+"""Far less than the minute for which some would go on if they waited for anybody."""
+
 Start = Callable[..., Any]
 Client = Callable[[str], httpx.Client]
 Body = Callable[..., dict[str, Any]]
@@ -32,7 +37,7 @@ def test_sigterm_turns_readyz_red_goes_on_answering_and_ends_with_0(
     critic.delay_s = 4.0
     with ThreadPoolExecutor() as pool:
         underway = begun(pool, other, critic, body("begun before"))
-        service.ask(signal.SIGTERM)
+        service.send(signal.SIGTERM)
         time.sleep(0.3)
         ready = late.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "draining")
@@ -42,16 +47,15 @@ def test_sigterm_turns_readyz_red_goes_on_answering_and_ends_with_0(
         new = idle.post("/score/token", json=body("came later"))
         assert (new.status_code, new.json()["results"][0]["status"]) == (200, "ok")
         assert new.headers["Connection"] == "close"
-        while service.listens():
-            assert service.process.poll() is None, "it ended before the answer"
+        while listens(service):
+            assert service.runs, "it ended before the answer"
             time.sleep(0.05)
         answer = underway.result(timeout=30)
     assert (answer.status_code, answer.json()["results"][0]["status"]) == (200, "ok")
     assert answer.headers["Connection"] == "close"
-    code, said = service.ended()
-    assert code == 0
-    assert '"event": "closed"' in said
-    assert "Traceback" not in said
+    assert service.ended(ENDS_WITHIN_S) == 0
+    assert '"event": "closed"' in service.said
+    assert "Traceback" not in service.said
 
 
 def test_an_idle_connection_is_answered_once_more_while_others_are(
@@ -64,14 +68,14 @@ def test_an_idle_connection_is_answered_once_more_while_others_are(
     critic.delay_s = 3.0
     with ThreadPoolExecutor() as pool:
         underway = begun(pool, other, critic, body("begun before"))
-        service.ask(signal.SIGTERM)
-        while service.listens():
+        service.send(signal.SIGTERM)
+        while listens(service):
             time.sleep(0.01)
         critic.delay_s = 0.0
         raced = idle.post("/score/token", json=body("raced"))
         assert (raced.status_code, raced.headers["Connection"]) == (200, "close")
         assert underway.result(timeout=30).status_code == 200
-    assert service.ended()[0] == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
 
 
 def test_clients_that_connect_anew_until_the_end_lose_nothing(
@@ -96,9 +100,9 @@ def test_clients_that_connect_anew_until_the_end_lose_nothing(
         for _ in range(8):
             pool.submit(call_until_refused)
         time.sleep(0.5)
-        service.ask(signal.SIGTERM)
+        service.send(signal.SIGTERM)
     assert set(came) == {"200", "refused"}
-    assert service.ended()[0] == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
 
 
 def test_a_call_that_is_half_here_is_taken_in(served: Start, body: Body) -> None:
@@ -110,8 +114,8 @@ def test_a_call_that_is_half_here_is_taken_in(served: Start, body: Body) -> None
         headers.sendall(call[:30])
         rest.sendall(call[:-30])
         time.sleep(0.3)
-        service.ask(signal.SIGTERM)
-        while service.listens():
+        service.send(signal.SIGTERM)
+        while listens(service):
             time.sleep(0.01)
         headers.sendall(call[30:])
         rest.sendall(call[-30:])
@@ -119,7 +123,7 @@ def test_a_call_that_is_half_here_is_taken_in(served: Start, body: Body) -> None
             answer = b"".join(iter(lambda one=one: one.recv(65536), b""))
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert b"connection: close" in answer.lower()
-    assert service.ended()[0] == 0
+    assert service.ended(ENDS_WITHIN_S) == 0
 
 
 def test_a_second_signal_ends_it_quickly(served: Start, client: Client, body: Body) -> None:
@@ -128,18 +132,18 @@ def test_a_second_signal_ends_it_quickly(served: Start, client: Client, body: Bo
     critic.delay_s = 60.0
     with ThreadPoolExecutor() as pool:
         underway = begun(pool, client(service.url), critic, body("never answered"))
-        service.ask(signal.SIGTERM)
+        service.send(signal.SIGTERM)
         time.sleep(0.3)
-        service.ask(signal.SIGTERM)
-        code, said = service.ended()
+        service.send(signal.SIGTERM)
+        code = service.ended(ENDS_WITHIN_S)
         assert isinstance(underway.exception(timeout=30), httpx.TransportError)
     assert code == 1
-    assert '"event": "calls_cut_off"' in said
-    assert "Traceback" not in said
+    assert '"event": "calls_cut_off"' in service.said
+    assert "Traceback" not in service.said
 
 
 def test_an_interrupt_does_not_wait_for_anybody_to_notice(served: Start) -> None:
     """Whoever presses Ctrl-C is not a load balancer."""
     service, _ = served(server__drain_s=60)
-    service.ask(signal.SIGINT)
-    assert service.ended()[0] == 0
+    service.send(signal.SIGINT)
+    assert service.ended(ENDS_WITHIN_S) == 0

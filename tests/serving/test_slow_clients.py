@@ -3,12 +3,14 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
+
+from ..processes import Process, assayd, wait_until
 
 LIMIT_S = 1.0
 # What a busy machine may add.
@@ -19,21 +21,20 @@ HEAD = b"POST /score/segment HTTP/1.1\r\nHost: a\r\nContent-Type: application/js
 
 
 @pytest.fixture(scope="module")
-def service(start_served: Callable[..., AbstractContextManager[Any]]) -> Iterator[Any]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service that gives a client a second, and takes eight connections."""
     limits = {
-        f"ASSAY_SERVER__{name}": str(value)
-        for name, value in {
-            "HEADER_TIMEOUT_S": LIMIT_S,
-            "BODY_TIMEOUT_S": LIMIT_S,
-            "ANSWER_TIMEOUT_S": LIMIT_S,
-            "KEEP_ALIVE_S": 3,
-            "MAX_CONNECTIONS": CONNECTIONS,
-            "MAX_ARRIVING_MB": ARRIVING_MB,
-        }.items()
+        "server__header_timeout_s": LIMIT_S,
+        "server__body_timeout_s": LIMIT_S,
+        "server__answer_timeout_s": LIMIT_S,
+        "server__keep_alive_s": 3,
+        "server__max_connections": CONNECTIONS,
+        "server__max_arriving_mb": ARRIVING_MB,
     }
-    with start_served({"ASSAY_CRITIC__ENGINE": "fake", "ASSAY_SEGMENT__NORMALIZER": "none", **limits}) as one:
+    log = tmp_path_factory.mktemp("service") / "log"
+    with assayd(log, weightless=True, segment__normalizer="none", **limits) as one:
         yield one
+        one.kill()
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -56,7 +57,7 @@ def problem(said: bytes) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), json.loads(body)
 
 
-def fine(service: Any) -> bool:
+def fine(service: Process) -> bool:
     """Whether somebody else is answered as ever."""
     return httpx.get(f"{service.url}/readyz", timeout=30).status_code == 200
 
@@ -83,7 +84,7 @@ def trickle(connection: socket.socket, piece: bytes) -> bytes:
     raise AssertionError("it was never cut off")
 
 
-def test_a_body_that_trickles_is_answered_408(service: Any) -> None:
+def test_a_body_that_trickles_is_answered_408(service: Process) -> None:
     """However steadily it trickles."""
     with service.connect() as connection:
         connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
@@ -93,7 +94,7 @@ def test_a_body_that_trickles_is_answered_408(service: Any) -> None:
     assert fine(service)
 
 
-def test_bodies_that_never_end_share_a_bounded_memory(service: Any) -> None:
+def test_bodies_that_never_end_share_a_bounded_memory(service: Process) -> None:
     """Another one is refused as long as they are held, though each is within its own limit."""
     half = b" " * (ARRIVING_MB * 1_000_000 * 3 // 4)
     with service.connect() as holding, service.connect() as other:
@@ -107,7 +108,7 @@ def test_bodies_that_never_end_share_a_bounded_memory(service: Any) -> None:
     assert refused.status_code == 400, "there is room again"
 
 
-def test_headers_that_trickle_are_answered_408(service: Any) -> None:
+def test_headers_that_trickle_are_answered_408(service: Process) -> None:
     """Each line is whole, the end never comes."""
     with service.connect() as connection:
         connection.sendall(HEAD)
@@ -117,14 +118,14 @@ def test_headers_that_trickle_are_answered_408(service: Any) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n" * 3])
-def test_a_connection_that_says_nothing_is_closed(service: Any, sent: bytes) -> None:
+def test_a_connection_that_says_nothing_is_closed(service: Process, sent: bytes) -> None:
     """Silence and empty lines are no call."""
     with service.connect() as connection:
         connection.sendall(sent)
         assert everything(connection)[:12] in (b"", b"HTTP/1.1 408")
 
 
-def test_empty_lines_do_not_keep_a_connection(service: Any) -> None:
+def test_empty_lines_do_not_keep_a_connection(service: Process) -> None:
     """Neither before the first call nor behind one."""
     with service.connect() as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -132,14 +133,14 @@ def test_empty_lines_do_not_keep_a_connection(service: Any) -> None:
         trickle(connection, b"\r\n")
 
 
-def test_a_body_that_nobody_reads_does_not_keep_a_connection(service: Any) -> None:
+def test_a_body_that_nobody_reads_does_not_keep_a_connection(service: Process) -> None:
     """The answer, 404, was given before it had come; what goes on trickling is cut off."""
     with service.connect() as connection:
         connection.sendall(HEAD.replace(b"/score/segment", b"/nowhere") + b"Content-Length: 100000\r\n\r\n")
         assert trickle(connection, b" ").startswith(b"HTTP/1.1 404 ")
 
 
-def test_endless_headers_are_refused(service: Any) -> None:
+def test_endless_headers_are_refused(service: Process) -> None:
     """However fast they come."""
     with service.connect() as connection:
         connection.sendall(HEAD)
@@ -153,7 +154,7 @@ def test_endless_headers_are_refused(service: Any) -> None:
     assert fine(service)
 
 
-def test_what_is_not_http_is_told_so(service: Any) -> None:
+def test_what_is_not_http_is_told_so(service: Process) -> None:
     """In the words of every other error."""
     with service.connect() as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
@@ -161,13 +162,13 @@ def test_what_is_not_http_is_told_so(service: Any) -> None:
     assert (status, told["kind"]) == (400, "invalid")
 
 
-def open_connections(service: Any) -> float:
+def open_connections(service: Process) -> float:
     """As the service counts them, the one that asks included."""
     lines = httpx.get(f"{service.url}/metrics", timeout=30).text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("assay_connections "))
 
 
-def test_answers_that_are_not_read_are_dropped(service: Any) -> None:
+def test_answers_that_are_not_read_are_dropped(service: Process) -> None:
     """The connection is cut though the client still holds it."""
     # Far more than the four megabytes that Linux would keep for the client.
     calls = 100
@@ -178,14 +179,11 @@ def test_answers_that_are_not_read_are_dropped(service: Any) -> None:
         connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * calls)
         connection.settimeout(60)
         assert connection.recv(9) == b"HTTP/1.1 "
-        give_up_at = time.monotonic() + LIMIT_S + GRACE_S
-        while open_connections(service) > 1:
-            assert time.monotonic() < give_up_at, "it was never cut off"
-            time.sleep(0.1)
+        wait_until(lambda: open_connections(service) <= 1, "it was not cut off", LIMIT_S + GRACE_S)
         assert everything(connection).count(b"HTTP/1.1 200 ") < calls
 
 
-def test_connections_too_many_are_told_so_and_probes_answered(service: Any) -> None:
+def test_connections_too_many_are_told_so_and_probes_answered(service: Process) -> None:
     """503 with ``Retry-After``, as from a service that is busy; room again as soon as others have left."""
     with ExitStack() as stack:
         for _ in range(CONNECTIONS):
@@ -195,12 +193,14 @@ def test_connections_too_many_are_told_so_and_probes_answered(service: Any) -> N
         assert int(refused.headers["Retry-After"]) >= 1
         assert refused.headers["Connection"] == "close"
         assert fine(service)
-    give_up_at = time.monotonic() + GRACE_S
-    while httpx.post(f"{service.url}/score/segment", json={}, timeout=30).status_code != 422:
-        assert time.monotonic() < give_up_at, "there was never room again"
+    wait_until(
+        lambda: httpx.post(f"{service.url}/score/segment", json={}, timeout=30).status_code == 422,
+        "there was no room again",
+        GRACE_S,
+    )
 
 
-def test_crowds_are_hung_up_on_and_leave_no_trace(service: Any) -> None:
+def test_crowds_are_hung_up_on_and_leave_no_trace(service: Process) -> None:
     """Far above the limit nobody is even told; when they have gone, the service is as it was."""
     with ExitStack() as stack:
         crowd = [stack.enter_context(service.connect()) for _ in range(200)]

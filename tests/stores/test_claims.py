@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,9 @@ import pytest
 
 from assayd.domain.storage import Claimed
 from assayd.stores.redis_claims import TTL_S
+
+from ..processes import Process, assayd, wait_until
+from ..redis_server import RedisServer
 
 Open = Callable[[str], AbstractAsyncContextManager[Any]]
 ITEM = {"completion": {"text": "you rat", "offsets": [[0, 3], [3, 7]]}}
@@ -35,14 +39,21 @@ def claimed(client: httpx.Client) -> dict[str, float]:
 class Together:
     """Services on one Redis, the critic that all ask, and means to call them side by side."""
 
-    def __init__(self, start: Callable[[], Any], critic: Any, stack: ExitStack) -> None:
-        self.start = start
+    def __init__(self, folder: Path, settings: dict[str, str], critic: Any, stack: ExitStack) -> None:
         self.critic = critic
+        self._log = folder / "log"
+        self._settings = settings
         self._stack = stack
         self._pool = stack.enter_context(ThreadPoolExecutor())
-        self.clients = [self.client(start()) for _ in range(2)]
+        self.clients = [self.client(self.start()) for _ in range(2)]
 
-    def client(self, service: Any) -> httpx.Client:
+    def start(self) -> Process:
+        """One more of them."""
+        service = self._stack.enter_context(assayd(self._log, weightless=True, **self._settings))
+        self._stack.callback(service.kill)
+        return service
+
+    def client(self, service: Process) -> httpx.Client:
         """A client of one of them."""
         return self._stack.enter_context(httpx.Client(base_url=service.url, timeout=60))
 
@@ -52,29 +63,28 @@ class Together:
 
     def asked(self, times: int) -> None:
         """Return when the critic was asked so often."""
-        give_up_at = time.monotonic() + GRACE_S
-        while len(self.critic.prompts) < times:
-            assert time.monotonic() < give_up_at, f"asked {len(self.critic.prompts)} times"
-            time.sleep(0.01)
+        wait_until(
+            lambda: len(self.critic.prompts) >= times, f"the critic was not asked {times} times", GRACE_S
+        )
 
 
 @pytest.fixture(scope="module")
 def _together(
     serve_app: Callable[[object], AbstractContextManager[str]],
-    start_served: Callable[[dict[str, str]], AbstractContextManager[Any]],
-    lasting_redis: Any,
+    lasting_redis: RedisServer,
     new_critic: Callable[[], Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Together]:
     with ExitStack() as stack:
         critic = new_critic()
         url = stack.enter_context(serve_app(critic))
-        environment = {
-            "ASSAY_CRITIC__ENGINE": "openai",
-            "ASSAY_CRITIC__MODEL": "scripted",
-            "ASSAY_CRITIC__BASE_URL": f"{url}/v1",
-            "ASSAY_CACHE__URL": lasting_redis.url,
+        settings = {
+            "critic__engine": "openai",
+            "critic__model": "scripted",
+            "critic__base_url": f"{url}/v1",
+            "cache__url": lasting_redis.url,
         }
-        yield Together(lambda: stack.enter_context(start_served(environment)), critic, stack)
+        yield Together(tmp_path_factory.mktemp("services"), settings, critic, stack)
 
 
 @pytest.fixture
@@ -90,7 +100,9 @@ def rewards(answer: httpx.Response) -> list[list[float]]:
     return [result["rewards"] for result in answer.json()["results"]]
 
 
-def test_what_two_services_are_asked_at_once_is_judged_once(together: Together, lasting_redis: Any) -> None:
+def test_what_two_services_are_asked_at_once_is_judged_once(
+    together: Together, lasting_redis: RedisServer
+) -> None:
     """However the work falls to them; nobody claims anything afterwards."""
     critic, (one, other) = together.critic, together.clients
     critic.delay_s = 1.0
@@ -104,9 +116,7 @@ def test_what_two_services_are_asked_at_once_is_judged_once(together: Together, 
     counted = [claimed(client) for client in together.clients]
     assert sum(each.get("worked", 0) for each in counted) == len(prompts)
     assert sum(each.get("shared_across", 0) for each in counted) == len(prompts)
-    give_up_at = time.monotonic() + GRACE_S
-    while lasting_redis.claims():
-        assert time.monotonic() < give_up_at, "claims were left"
+    wait_until(lambda: not lasting_redis.claims(), "claims are left", GRACE_S)
 
 
 def test_the_work_of_who_was_killed_is_taken_over(together: Together) -> None:
@@ -152,7 +162,7 @@ def test_who_waits_leaves_time_to_work_alone(together: Together) -> None:
     assert len(rewards(slow.result())) == 1
 
 
-def test_a_redis_that_freezes_keeps_nobody_waiting(together: Together, lasting_redis: Any) -> None:
+def test_a_redis_that_freezes_keeps_nobody_waiting(together: Together, lasting_redis: RedisServer) -> None:
     """Who waits for the other service goes on alone."""
     one, other = together.clients
     together.critic.delay_s = 5.0
@@ -166,7 +176,9 @@ def test_a_redis_that_freezes_keeps_nobody_waiting(together: Together, lasting_r
     lasting_redis.thaw()
 
 
-async def test_a_claim_is_one_services_until_it_is_given_back(open_store: Open, redis_server: Any) -> None:
+async def test_a_claim_is_one_services_until_it_is_given_back(
+    open_store: Open, redis_server: RedisServer
+) -> None:
     """It is kept alive meanwhile; what is remembered needs no claim."""
     async with open_store(redis_server.url) as one, open_store(redis_server.url) as other:
         ours, theirs = one.store.claims, other.store.claims
@@ -186,7 +198,7 @@ async def test_a_claim_is_one_services_until_it_is_given_back(open_store: Open, 
         assert await ours.claim("a") is Claimed.DONE
 
 
-async def test_a_redis_without_scripts_still_remembers(open_store: Open, redis_server: Any) -> None:
+async def test_a_redis_without_scripts_still_remembers(open_store: Open, redis_server: RedisServer) -> None:
     """Nobody can tell who works on what; everything else is as ever."""
     redis_server.client.execute_command("ACL", "SETUSER", "default", "-@scripting")
     async with open_store(redis_server.url) as one:
@@ -197,7 +209,7 @@ async def test_a_redis_without_scripts_still_remembers(open_store: Open, redis_s
         assert one.errors == {("claim", "refused"): 1.0}
 
 
-async def test_a_full_redis_lets_everybody_work(open_store: Open, redis_server: Any) -> None:
+async def test_a_full_redis_lets_everybody_work(open_store: Open, redis_server: RedisServer) -> None:
     """A claim that cannot be made is not waited for; one that can again is made."""
     async with open_store(redis_server.url) as one:
         redis_server.fill()
@@ -210,7 +222,7 @@ async def test_a_full_redis_lets_everybody_work(open_store: Open, redis_server: 
             await asyncio.sleep(0.1)
 
 
-async def test_claims_that_were_flushed_hold_nobody_up(open_store: Open, redis_server: Any) -> None:
+async def test_claims_that_were_flushed_hold_nobody_up(open_store: Open, redis_server: RedisServer) -> None:
     """Who waited goes on at once."""
     async with open_store(redis_server.url) as one, open_store(redis_server.url) as other:
         assert await one.store.claims.claim("a") is Claimed.OURS

@@ -3,16 +3,11 @@
 import asyncio
 import itertools
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +18,9 @@ from assayd.app import create_app
 from assayd.settings import CacheSettings, EngineName, EngineSettings, Settings
 from assayd.stores.redis import RedisStore
 from assayd.telemetry import Telemetry
+
+from ..processes import assayd, wait_until
+from ..redis_server import RedisServer
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 FAKE = {"engine": EngineName.FAKE}
@@ -70,10 +68,7 @@ def cache_errors(client: httpx.Client, operation: str, reason: str) -> float:
 
 def recovered(client: httpx.Client) -> None:
     """Wait until the service uses its cache again."""
-    give_up_at = time.monotonic() + 30
-    while client.get("/readyz").json()["status"] != "ok":
-        assert time.monotonic() < give_up_at, "it did not recover"
-        time.sleep(0.1)
+    wait_until(lambda: client.get("/readyz").json()["status"] == "ok", "it did not recover", 30)
 
 
 @pytest.fixture
@@ -94,31 +89,9 @@ def weightless(cache_url: str, **changes: Any) -> Settings:
     return Settings(**{**engines, "cache": CacheSettings(url=cache_url, timeout_s=TIMEOUT_S), **changes})
 
 
-@contextmanager
-def process(**environment: str) -> Iterator[httpx.Client]:
-    """``assayd serve`` as a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "assayd", "serve", "--port", port]
-    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **environment})
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            give_up_at = time.monotonic() + 90
-            while True:
-                try:
-                    client.get("/healthz").raise_for_status()
-                    break
-                except httpx.TransportError:
-                    assert time.monotonic() < give_up_at, "the service did not start"
-                    time.sleep(0.1)
-            yield client
-    finally:
-        running.send_signal(signal.SIGINT)
-        running.wait(timeout=60)
-
-
-def test_what_one_service_judged_another_process_remembers(serve_app: Serve, redis_server: Any) -> None:
+def test_what_one_service_judged_another_process_remembers(
+    serve_app: Serve, redis_server: RedisServer, tmp_path: Path
+) -> None:
     """On the embedded models, every route: the second answers from Redis, number for number the same."""
     rows = [json.loads(line) for line in SAMPLES.read_text().splitlines()]
     tasks = {row["task"] for row in rows}
@@ -139,7 +112,10 @@ def test_what_one_service_judged_another_process_remembers(serve_app: Serve, red
     with serve_app(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as first:
         fresh = [first.post(path, json=request) for path, request in calls]
     assert not any(itertools.chain.from_iterable(map(cached, fresh)))
-    with process(ASSAY_CACHE__URL=redis_server.url) as second:
+    with (
+        assayd(tmp_path / "log", cache__url=redis_server.url) as service,
+        httpx.Client(base_url=service.url, timeout=60) as second,
+    ):
         again = [second.post(path, json=request) for path, request in calls]
         assert second.get("/readyz").json()["status"] == "ok"
     assert all(itertools.chain.from_iterable(map(cached, again)))
@@ -147,7 +123,7 @@ def test_what_one_service_judged_another_process_remembers(serve_app: Serve, red
 
 
 def test_a_cache_that_is_gone_degrades_the_service(
-    start: Callable[[str], httpx.Client], redis_server: Any
+    start: Callable[[str], httpx.Client], redis_server: RedisServer
 ) -> None:
     """Calls are answered, ``/readyz`` stays 200 and names the part, metrics count; all by itself back to ok."""
     client = start(redis_server.url)
@@ -165,7 +141,7 @@ def test_a_cache_that_is_gone_degrades_the_service(
     assert cached(score(client, 1)) == [True]
 
 
-def test_without_critic_and_cache_it_is_not_ready(serve_app: Serve, redis_server: Any) -> None:
+def test_without_critic_and_cache_it_is_not_ready(serve_app: Serve, redis_server: RedisServer) -> None:
     """What it cannot judge without counts for more than what it can."""
     redis_server.kill()
     gone = EngineSettings(engine=EngineName.OPENAI, model="gone", base_url="http://127.0.0.1:9/v1")
@@ -177,7 +153,7 @@ def test_without_critic_and_cache_it_is_not_ready(serve_app: Serve, redis_server
 
 
 def test_a_frozen_cache_delays_one_call_by_the_timeout_and_the_next_by_nothing(
-    start: Callable[[str], httpx.Client], redis_server: Any
+    start: Callable[[str], httpx.Client], redis_server: RedisServer
 ) -> None:
     """A call of two hundred rollouts waits as long as a call of one: once."""
     client = start(redis_server.url)
@@ -196,7 +172,7 @@ def test_a_frozen_cache_delays_one_call_by_the_timeout_and_the_next_by_nothing(
 
 
 def test_bytes_that_are_no_annotation_are_a_miss(
-    start: Callable[[str], httpx.Client], redis_server: Any
+    start: Callable[[str], httpx.Client], redis_server: RedisServer
 ) -> None:
     """Sealed as they should be, but of another shape: judged again and mended, never ``internal``."""
     client = start(redis_server.url)
@@ -226,7 +202,7 @@ def test_bytes_that_are_no_annotation_are_a_miss(
 
 
 def test_under_load_nothing_is_lost_and_nothing_is_wrong(
-    start: Callable[[str], httpx.Client], redis_server: Any
+    start: Callable[[str], httpx.Client], redis_server: RedisServer
 ) -> None:
     """Killed, started, frozen, flushed, filled and fed with rubbish during calls: each answer as undisturbed."""
     client = start(redis_server.url)

@@ -13,6 +13,8 @@ from assayd.settings import CacheSettings
 from assayd.stores.redis import RedisStore
 from assayd.telemetry import Telemetry
 
+from ..redis_server import RedisServer
+
 TIMEOUT_S = 0.25
 # What a machine under load may add to a wait; waits one after the other would take longer still.
 GRACE_S = 1.0
@@ -36,7 +38,7 @@ async def ready_again(store: RedisStore, give_up_s: float = 15.0) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_it_remembers_for_others(redis_server: Any, open_store: Opener) -> None:
+async def test_it_remembers_for_others(redis_server: RedisServer, open_store: Opener) -> None:
     """What one service puts another one gets, large or small, compressed where that pays."""
     large, small = b"the same words again " * 1000, b"\x00\xff"
     async with open_store(redis_server.url) as one, open_store(redis_server.url) as other:
@@ -52,7 +54,7 @@ async def test_it_remembers_for_others(redis_server: Any, open_store: Opener) ->
     assert stored[b"large"] < 200
 
 
-async def test_it_forgets_with_age(redis_server: Any, open_store: Opener) -> None:
+async def test_it_forgets_with_age(redis_server: RedisServer, open_store: Opener) -> None:
     """An entry lives for ``ttl_s``, to the millisecond."""
     async with open_store(redis_server.url, ttl_s=0.3) as opened:
         await opened.store.put("a", b"1")
@@ -63,7 +65,7 @@ async def test_it_forgets_with_age(redis_server: Any, open_store: Opener) -> Non
         assert await opened.store.get("a") is None
 
 
-async def test_names_tell_format_version_and_code(redis_server: Any, open_store: Opener) -> None:
+async def test_names_tell_format_version_and_code(redis_server: RedisServer, open_store: Opener) -> None:
     """What another release wrote under the same key is never read."""
     async with open_store(redis_server.url) as opened:
         await opened.store.put("a", b"1")
@@ -77,7 +79,7 @@ async def test_names_tell_format_version_and_code(redis_server: Any, open_store:
         assert opened.errors == {}
 
 
-async def test_a_value_that_is_too_large_is_not_put(redis_server: Any, open_store: Opener) -> None:
+async def test_a_value_that_is_too_large_is_not_put(redis_server: RedisServer, open_store: Opener) -> None:
     """Its size before compression counts; the store stays ready."""
     async with open_store(redis_server.url, max_value_mb=0.001) as opened:
         await opened.store.put("fits", b"x" * 1000)
@@ -87,7 +89,7 @@ async def test_a_value_that_is_too_large_is_not_put(redis_server: Any, open_stor
         assert await opened.store.ready()
 
 
-async def test_calls_of_one_moment_are_few_commands(redis_server: Any, open_store: Opener) -> None:
+async def test_calls_of_one_moment_are_few_commands(redis_server: RedisServer, open_store: Opener) -> None:
     """A thousand look-ups, each with its own value, are 32 commands."""
     async with open_store(redis_server.url) as opened:
         keys = [f"k{number}" for number in range(1000)]
@@ -98,7 +100,7 @@ async def test_calls_of_one_moment_are_few_commands(redis_server: Any, open_stor
         assert redis_server.client.info("commandstats")["cmdstat_mget"]["calls"] == 32
 
 
-async def test_much_at_once_is_not_slow(redis_server: Any, open_store: Opener) -> None:
+async def test_much_at_once_is_not_slow(redis_server: RedisServer, open_store: Opener) -> None:
     """Four thousand large values take longer than the timeout, each command does not."""
     rng = random.Random(0)
     value = rng.randbytes(15_000)
@@ -109,7 +111,7 @@ async def test_much_at_once_is_not_slow(redis_server: Any, open_store: Opener) -
         assert found == [value] * 4000
 
 
-async def test_cancelled_callers_never_mix_up_values(redis_server: Any, open_store: Opener) -> None:
+async def test_cancelled_callers_never_mix_up_values(redis_server: RedisServer, open_store: Opener) -> None:
     """Callers that leave at any moment, and time-outs in between, hand nobody a neighbour's value."""
     rng = random.Random(0)
     async with open_store(redis_server.url, timeout_s=0.02) as opened:
@@ -134,7 +136,7 @@ async def test_cancelled_callers_never_mix_up_values(redis_server: Any, open_sto
         assert finished > 500
 
 
-async def test_dead_from_the_start(redis_server: Any, open_store: Opener) -> None:
+async def test_dead_from_the_start(redis_server: RedisServer, open_store: Opener) -> None:
     """A service opens without its Redis, goes on without it, and uses it once it is there."""
     redis_server.kill()
     async with open_store(redis_server.url) as opened:
@@ -149,7 +151,7 @@ async def test_dead_from_the_start(redis_server: Any, open_store: Opener) -> Non
         assert await opened.store.get("a") == b"1"
 
 
-async def test_killed_and_started_again(redis_server: Any, open_store: Opener) -> None:
+async def test_killed_and_started_again(redis_server: RedisServer, open_store: Opener) -> None:
     """Nobody is told; afterwards it is empty, and remembers again."""
     async with open_store(redis_server.url) as opened:
         await opened.store.put("a", b"1")
@@ -163,7 +165,9 @@ async def test_killed_and_started_again(redis_server: Any, open_store: Opener) -
         assert await opened.store.get("a") == b"2"
 
 
-async def test_a_restart_between_two_calls_costs_nothing(redis_server: Any, open_store: Opener) -> None:
+async def test_a_restart_between_two_calls_costs_nothing(
+    redis_server: RedisServer, open_store: Opener
+) -> None:
     """A connection that died while it was idle is made anew within the call."""
     async with open_store(redis_server.url) as opened:
         await opened.store.put("a", b"1")
@@ -174,7 +178,7 @@ async def test_a_restart_between_two_calls_costs_nothing(redis_server: Any, open
         assert opened.errors == {}
 
 
-async def test_frozen(redis_server: Any, open_store: Opener) -> None:
+async def test_frozen(redis_server: RedisServer, open_store: Opener) -> None:
     """All look-ups of one moment wait once, later ones not at all; it is used again when it thaws."""
     async with open_store(redis_server.url, timeout_s=TIMEOUT_S) as opened:
         await opened.store.put("a", b"1")
@@ -193,7 +197,7 @@ async def test_frozen(redis_server: Any, open_store: Opener) -> None:
         assert await opened.store.get("a") == b"1"
 
 
-async def test_closing_does_not_wait_for_a_frozen_one(redis_server: Any, open_store: Opener) -> None:
+async def test_closing_does_not_wait_for_a_frozen_one(redis_server: RedisServer, open_store: Opener) -> None:
     """The service can stop."""
     async with open_store(redis_server.url, timeout_s=TIMEOUT_S) as opened:
         await opened.store.put("a", b"1")
@@ -203,7 +207,7 @@ async def test_closing_does_not_wait_for_a_frozen_one(redis_server: Any, open_st
     assert time.monotonic() - started < TIMEOUT_S + GRACE_S
 
 
-async def test_the_pauses_grow(redis_server: Any, open_store: Opener) -> None:
+async def test_the_pauses_grow(redis_server: RedisServer, open_store: Opener) -> None:
     """While it is gone it is asked after 1 s and 2 s more: twice by each of three in three and a half seconds."""
     redis_server.kill()
     async with open_store(redis_server.url) as opened:
@@ -212,7 +216,7 @@ async def test_the_pauses_grow(redis_server: Any, open_store: Opener) -> None:
         assert opened.errors[("probe", "connection")] == 6
 
 
-async def test_full(redis_server: Any, open_store: Opener) -> None:
+async def test_full(redis_server: RedisServer, open_store: Opener) -> None:
     """It takes nothing and still gives what it has."""
     async with open_store(redis_server.url) as opened:
         await opened.store.put("old", b"1")
@@ -228,7 +232,9 @@ async def test_full(redis_server: Any, open_store: Opener) -> None:
         assert await opened.store.get("new") == b"2"
 
 
-async def test_a_full_one_is_noticed_before_anything_is_put(redis_server: Any, open_store: Opener) -> None:
+async def test_a_full_one_is_noticed_before_anything_is_put(
+    redis_server: RedisServer, open_store: Opener
+) -> None:
     """Readiness asks for both directions."""
     async with open_store(redis_server.url) as opened:
         redis_server.fill()
@@ -236,7 +242,7 @@ async def test_a_full_one_is_noticed_before_anything_is_put(redis_server: Any, o
         assert opened.errors == {("probe", "full"): 1}
 
 
-async def test_flushed(redis_server: Any, open_store: Opener) -> None:
+async def test_flushed(redis_server: RedisServer, open_store: Opener) -> None:
     """It is a miss, and no error."""
     async with open_store(redis_server.url) as opened:
         await opened.store.put("a", b"1")
@@ -246,7 +252,7 @@ async def test_flushed(redis_server: Any, open_store: Opener) -> None:
         assert opened.errors == {}
 
 
-async def test_rubbish_under_a_real_name(redis_server: Any, open_store: Opener) -> None:
+async def test_rubbish_under_a_real_name(redis_server: RedisServer, open_store: Opener) -> None:
     """Any other bytes, and any type but a string, are a miss; the next put mends it."""
     rng = random.Random(0)
     for value in (b"short", b"many words " * 100):
@@ -308,7 +314,7 @@ async def test_who_listens_there_is_no_redis(open_store: Opener, reply: bytes) -
     impostor.close()
 
 
-async def test_a_wrong_password(redis_server: Any, open_store: Opener) -> None:
+async def test_a_wrong_password(redis_server: RedisServer, open_store: Opener) -> None:
     """It is refused, and counted as that; the right one, from its own setting, is let in."""
     redis_server.client.config_set("requirepass", "hunter2")
     async with open_store(redis_server.url, password="hunter3") as opened:
@@ -319,7 +325,9 @@ async def test_a_wrong_password(redis_server: Any, open_store: Opener) -> None:
         assert await opened.store.get("a") == b"1"
 
 
-async def test_a_loop_that_stood_still_is_not_a_slow_redis(redis_server: Any, open_store: Opener) -> None:
+async def test_a_loop_that_stood_still_is_not_a_slow_redis(
+    redis_server: RedisServer, open_store: Opener
+) -> None:
     """Work in the event loop that takes longer than the timeout, at any point of a look-up, is no time-out."""
     async with open_store(redis_server.url, timeout_s=TIMEOUT_S) as opened:
         await opened.store.put("a", b"1")

@@ -17,6 +17,9 @@ from assayd.settings import CacheSettings, EngineName, Settings
 from assayd.stores.windows import Level, Window, Windows
 from assayd.telemetry import Telemetry
 
+from ..processes import wait_until
+from ..redis_server import RedisServer
+
 FAKE = {"engine": EngineName.FAKE}
 WINDOW = Window("tokens", 100, 1000)
 
@@ -69,7 +72,7 @@ def test_no_more_is_let_in_than_fits(steps: list[tuple[bool, int]]) -> None:
     asyncio.run(play())
 
 
-async def test_two_services_spend_from_one_quota(redis_server: Any) -> None:
+async def test_two_services_spend_from_one_quota(redis_server: RedisServer) -> None:
     """And give back into it; another tenant's is another one."""
     async with opened(redis_server.url) as one, opened(redis_server.url) as other:
         assert await one.take(WINDOW, "atlas", 60)
@@ -81,7 +84,7 @@ async def test_two_services_spend_from_one_quota(redis_server: Any) -> None:
         assert all(name.startswith(b"assay:quotas") for name in redis_server.names())
 
 
-async def test_redis_gone_is_memory_that_knows_what_was_spent(redis_server: Any) -> None:
+async def test_redis_gone_is_memory_that_knows_what_was_spent(redis_server: RedisServer) -> None:
     """Killed, frozen, full: the windows go on from what this process has counted, and Redis is used again later."""
     async with opened(redis_server.url) as windows:
         assert await windows.take(WINDOW, "atlas", 60)
@@ -103,7 +106,7 @@ async def test_redis_gone_is_memory_that_knows_what_was_spent(redis_server: Any)
 
 
 def test_quotas_outlive_redis_through_the_front_door(
-    serve_app: Any, redis_server: Any, tmp_path: Any
+    serve_app: Any, redis_server: RedisServer, tmp_path: Any
 ) -> None:
     """A call is never failed for it: 200 or 429 as before, /readyz says `degraded`, and the metric says memory."""
     file = tmp_path / "tenants.toml"
@@ -133,10 +136,7 @@ def test_quotas_outlive_redis_through_the_front_door(
         assert not shared(first)
         assert first.get("/readyz").json()["parts"]["quotas"] is False
         redis_server.start()
-        give_up_at = time.monotonic() + 30
-        while first.get("/readyz").json()["status"] != "ok":
-            assert time.monotonic() < give_up_at, "it did not recover"
-            time.sleep(0.1)
+        wait_until(lambda: first.get("/readyz").json()["status"] == "ok", "it did not recover", 30)
         assert shared(first)
 
 

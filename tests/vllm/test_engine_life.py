@@ -1,16 +1,11 @@
 """The engine's process dies, is started again, sleeps and wakes, while the service goes on: over HTTP, for real."""
 
 import asyncio
-import os
+import json
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +13,8 @@ import psutil
 import pytest
 
 from assayd.engines import POCKET_REWRITER, POCKET_SEGMENT
+
+from ..processes import Process, assayd
 
 IN_FLIGHT = 200
 TIMEOUT_S = 60
@@ -33,15 +30,13 @@ TOLERANCE = 1e-4
 class Service:
     """``assayd serve`` in a process of its own, and a way to ask it."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     client: httpx.Client
-    url: str
 
     @property
     def engines(self) -> list[psutil.Process]:
         """The processes of its engines."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "EngineCore" in child.name()]
+        return [one for one in self.processes if "EngineCore" in one.name()]
 
     @property
     def processes(self) -> list[psutil.Process]:
@@ -57,7 +52,7 @@ class Service:
         began = time.monotonic()
         while self.ready() is not ready:
             assert time.monotonic() - began < patience_s, self.client.get("/readyz").text
-            assert self.process.poll() is None, "the service itself ended"
+            assert self.process.runs, "the service itself ended"
             time.sleep(0.02)
         return time.monotonic() - began
 
@@ -71,55 +66,21 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The embedded segment model and rewriter, hosted by vLLM on CPU; both may sleep."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path_factory.mktemp("service") / "assayd.toml"
-    hosted = (
-        '{engine = "vllm", model = "%s", vllm = {sleep_mode = true, engine_args = {enforce_eager = true}}}'
-    )
-    config.write_text(
-        f"segment = {hosted % POCKET_SEGMENT}\nrewriter = {hosted % POCKET_REWRITER}\n", encoding="utf-8"
-    )
-    log = tmp_path_factory.mktemp("log") / "assayd.log"
-    environment = {
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
+    engine = {"sleep_mode": True, "engine_args": {"enforce_eager": True}}
+    settings = {
+        f"{role}__{name}": value
+        for role, model in (("segment", POCKET_SEGMENT), ("rewriter", POCKET_REWRITER))
+        for name, value in {"engine": "vllm", "model": model, "vllm": json.dumps(engine)}.items()
     }
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "assayd", "serve", "--config", str(config), "--port", str(port)],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-        )
-    url = f"http://127.0.0.1:{port}"
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
-        served = Service(process, client, url)
-        try:
-            _until_up(served, log)
-            yield served
-        finally:
-            started = served.processes if process.poll() is None else []
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-            # Some end by reading that the service has ended: Python's tracker of shared memory, for one.
-            _, left = psutil.wait_procs(started, timeout=AFTER_THE_END_S)
-            assert not [one for one in left if not _zombie(one)], "processes are left"
-
-
-def _until_up(service: Service, log: Path) -> None:
-    began = time.monotonic()
-    while time.monotonic() - began < START_S:
-        assert service.process.poll() is None, log.read_text(encoding="utf-8")[-4000:]
-        try:
-            if service.ready():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(log.read_text(encoding="utf-8")[-4000:])
+    log = tmp_path_factory.mktemp("service") / "log"
+    with assayd(log, **settings) as process, httpx.Client(base_url=process.url, timeout=TIMEOUT_S) as client:
+        served = Service(process, client)
+        yield served
+        started = served.processes if process.runs else []
+        process.end(within_s=60)
+        # Some end by reading that the service has ended: Python's tracker of shared memory, for one.
+        _, left = psutil.wait_procs(started, timeout=AFTER_THE_END_S)
+        assert not [one for one in left if not _zombie(one)], "processes are left"
 
 
 def _zombie(process: psutil.Process) -> bool:
@@ -147,7 +108,9 @@ async def asked_at_once(service: Service, run: str, kill_after: int | None = Non
     answered = 0
     killed = asyncio.Event()
     limits = httpx.Limits(max_connections=IN_FLIGHT)
-    async with httpx.AsyncClient(base_url=service.url, timeout=TIMEOUT_S + 10, limits=limits) as client:
+    async with httpx.AsyncClient(
+        base_url=service.process.url, timeout=TIMEOUT_S + 10, limits=limits
+    ) as client:
 
         async def one(number: int) -> httpx.Response:
             nonlocal answered

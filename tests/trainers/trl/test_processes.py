@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +11,15 @@ import pytest
 
 from assay.dense import Shaping, dense_advantages
 
+from ...processes import free_port
+
 NOBODY = "http://127.0.0.1:9"
 
 
 def run(urls: tuple[str, str], on_failure: str, out: Path) -> list[dict[str, Any]]:
     """What each process came to; a hang is a failure."""
     script = str(Path(__file__).with_name("two_processes.py"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     command = [sys.executable, script, *urls, on_failure, str(out)]
     processes = [
         subprocess.Popen(
