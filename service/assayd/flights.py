@@ -11,6 +11,7 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class _Flight(Generic[T]):
     task: asyncio.Task[T]
+    begun_by: object
     waiters: int = 0
 
 
@@ -23,9 +24,14 @@ class Flights(Generic[T]):
     def __contains__(self, key: str) -> bool:
         return key in self._flights
 
-    async def join(self, key: str, start: Callable[[], Awaitable[T]]) -> T:
-        """The outcome of the flight named ``key``, which is begun with ``start`` if there is none."""
-        flight = self._flights.get(key) or self._begin(key, start)
+    def begun_by(self, key: str) -> object:
+        """Who began the flight named ``key``, as he called himself; None where there is none."""
+        flight = self._flights.get(key)
+        return None if flight is None else flight.begun_by
+
+    async def join(self, key: str, start: Callable[[], Awaitable[T]], *, by: object = None) -> T:
+        """The outcome of the flight named ``key``; if there is none, it is begun with ``start``, ``by`` the caller."""
+        flight = self._flights.get(key) or self._begin(key, start, by)
         flight.waiters += 1
         try:
             return await asyncio.shield(flight.task)
@@ -36,8 +42,8 @@ class Flights(Generic[T]):
                 self._land(key, flight)
                 flight.task.cancel()
 
-    def _begin(self, key: str, start: Callable[[], Awaitable[T]]) -> _Flight[T]:
-        flight = _Flight(asyncio.ensure_future(_run(start)))
+    def _begin(self, key: str, start: Callable[[], Awaitable[T]], by: object) -> _Flight[T]:
+        flight = _Flight(asyncio.ensure_future(_run(start)), by)
         self._flights[key] = flight
         flight.task.add_done_callback(lambda task: self._finished(key, flight, task))
         return flight

@@ -23,7 +23,7 @@ from .engines.line import lines_of, refuse_hopeless, set_out
 from .engines.preparing import hands
 from .flights import Flights
 from .health.quarantine import Quarantine
-from .telemetry import CacheFault, CacheOperation, Subject, Telemetry
+from .telemetry import CacheFault, CacheOperation, Subject, Telemetry, raised_at
 from .tracing import span
 
 A = TypeVar("A", bound=Annotation)
@@ -41,6 +41,8 @@ _COSTLY: Final = frozenset(
     }
 )
 """Failures in which an engine has worked, or may have."""
+_OF_WHO_BEGAN: Final = frozenset({FailureKind.PAST_DEADLINE, FailureKind.OVERLOADED})
+"""Failures for which it matters whose work it is, and how much time there is."""
 
 log = structlog.get_logger()
 
@@ -137,7 +139,12 @@ class Pipeline:
             )
         except Exception as error:
             # A defect of ours must cost one rollout, not its neighbours.
-            log.exception("annotation_crashed", method=annotator.recipe.method, error=type(error).__name__)
+            log.error(
+                "annotation_crashed",
+                method=annotator.recipe.method,
+                error=type(error).__name__,
+                where=raised_at(error),
+            )
             return Failure(
                 FailureKind.INTERNAL, f"the annotator crashed ({type(error).__name__}); see the service's log"
             )
@@ -194,14 +201,15 @@ class Pipeline:
                 count=lambda outcome: self._telemetry.claims.labels(outcome).inc(),
             )
 
+        ours = current_caller(), deadline
         while True:
-            joined = key in self._flights
-            self._look_up("shared" if joined else "miss")
+            theirs = self._flights.begun_by(key)
+            self._look_up("miss" if theirs is None else "shared")
             try:
-                shared = await self._flights.join(key, once_among_services)
+                shared = await self._flights.join(key, once_among_services, by=ours)
             except AnnotationFailed as error:
-                # The flight kept the deadline of whoever began it; ours may be later.
-                if joined and error.kind is FailureKind.PAST_DEADLINE and not deadline.passed:
+                # The flight kept the deadline and the place in line of whoever began it; ours may be better.
+                if error.kind in _OF_WHO_BEGAN and theirs not in (None, ours) and not deadline.passed:
                     continue
                 raise
             return shared  # type: ignore[return-value]  # the key names the recipe, so the kind is A

@@ -1,5 +1,7 @@
 """Completions laid before the critic one sentence at a time."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,3 +34,10 @@ def test_no_word_is_lost_or_shared(text: str) -> None:
     assert covered == sorted(set(covered))
     left_out = set(range(len(text))) - set(covered)
     assert all(text[at].isspace() for at in left_out)
+
+
+def test_the_time_is_linear() -> None:
+    """A policy that collapsed writes nothing but full stops, and they are looked through in the event loop."""
+    began = time.process_time()
+    assert len(sentence_spans("." * 100_000 + "x")) == 1
+    assert time.process_time() - began < 1.0

@@ -1,5 +1,7 @@
 """Where a solution states its answer."""
 
+import time
+
 import pytest
 
 from assayd.checkers.answers import final_answer
@@ -30,3 +32,22 @@ from assayd.checkers.answers import final_answer
 def test_final_answer(text, answer):
     """The last stated answer counts; a short line is itself one, and several lines without a statement are none."""
     assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        r"\boxed{" * 30_000,
+        "#### 1" + " ." * 100_000 + "y",
+        "A: " + "*" * 200_000 + "=",
+        "the " * 60_000,
+        "the" + " " * 200_000,
+        "\\boxed" + " " * 200_000,
+    ],
+    ids=["open braces", "stops before a word", "emphasis", "articles", "a gap", "no brace"],
+)
+def test_the_time_is_linear(hostile: str) -> None:
+    """Texts are hostile, and this is done in the event loop."""
+    began = time.process_time()
+    final_answer(hostile)
+    assert time.process_time() - began < 1.0

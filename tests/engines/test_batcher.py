@@ -150,7 +150,8 @@ async def test_a_poison_item_fails_alone(capsys: pytest.CaptureFixture[str]) -> 
     assert poison.kind is FailureKind.ENGINE
     assert "poison" not in poison.detail
     assert "ZeroDivisionError" not in poison.detail
-    assert model.items[1:] == [[*range(8)], [0, 1, 2, 3], [0, 1], [2, 3], [2], [3], [4, 5, 6, 7]]
+    # Behind the bad item comes a good one again: it shows that the model is sound.
+    assert model.items[1:] == [[*range(8)], [0, 1, 2, 3], [0, 1], [2, 3], [2], [3], [2], [4, 5, 6, 7]]
     logged = capsys.readouterr().out
     assert "ZeroDivisionError" in logged
     assert "poison" not in logged.replace('"poison"', "")
@@ -173,7 +174,7 @@ def test_bad_items_cost_their_neighbours_nothing_but_a_few_runs(items: int, bad:
 
     outcomes = asyncio.run(scenario())
     assert {item for item, outcome in enumerate(outcomes) if outcome != item} == bad
-    assert len(model.batches) - 1 <= 1 + len(bad) * (2 * math.ceil(math.log2(items)) + 1)
+    assert len(model.batches) - 1 <= 1 + len(bad) * (2 * math.ceil(math.log2(items)) + 2)
 
 
 async def test_items_join_a_run_beside_those_unanswered() -> None:

@@ -200,3 +200,14 @@ def test_priorities_share_what_the_tenant_has() -> None:
     assert abs(told.amount("all") - told.amount("one")) <= 60
     by_priority = [sum(job.caller == Caller("all", 1.0, one) for job in told.served) for one in Priority]
     assert by_priority == pytest.approx([160, 40, 10], abs=3)
+
+
+def test_what_is_thought_to_cost_nothing_starves_nobody() -> None:
+    """A tenant that never stops bringing it takes its turn like any other."""
+    told, (red, green) = Told(), (Caller("red"), Caller("green"))
+    for _ in range(10):
+        told.push(red, 0)
+        told.push(green, 5)
+    for _ in range(200):
+        told.push(told.pop().caller, 0 if told.served[-1].caller is red else 5)
+    assert told.amount("green") >= 5 * 200 / 6 - 5

@@ -17,7 +17,7 @@ from assayd.domain.failure import AnnotationFailed, FailureKind
 from assayd.domain.ports import Deadline, FinishReason, Generation, Sampling
 from assayd.domain.provenance import ModelRef
 from assayd.domain.rollout import Message, Role
-from assayd.engines.openai import ATTEMPTS, Generator
+from assayd.engines.openai import ATTEMPTS, READY_TIMEOUT_S, Generator
 from assayd.settings import EngineName, EngineSettings
 
 MESSAGES = (Message(Role.SYSTEM, "judge"), Message(Role.USER, "a secret completion"))
@@ -86,6 +86,14 @@ async def engine(_running: tuple[str, Server], server: Server) -> AsyncIterator[
         engine=EngineName.OPENAI, model="critic", base_url=f"{_running[0]}/v1", api_key="sesame"
     )
     engine = await Generator.open(settings)
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def narrow(_running: tuple[str, Server], server: Server) -> AsyncIterator[Generator]:
+    """An engine that asks ``server`` one thing at a time."""
+    engine = Generator(f"{_running[0]}/v1", ModelRef("critic", "unpinned"), max_in_flight=1)
     yield engine
     await engine.close()
 
@@ -369,6 +377,25 @@ async def test_ready_when_the_server_answers(
     server.script = [Answer(status)]
     assert await engine.ready() is ready
     assert server.requests[0][0] == "/v1/models"
+
+
+async def test_a_server_that_is_busy_is_ready(narrow: Generator, server: Server) -> None:
+    """Its only place is taken for longer than whoever asks for readiness waits: it says so all the same."""
+    server.script = [Answer(delay_s=READY_TIMEOUT_S + 2), Answer()]
+    work = asyncio.create_task(_ask(narrow))
+    await asyncio.sleep(0.5)
+    assert len(server.requests) == 1
+    assert await narrow.ready()
+    assert not work.done()
+    assert (await work).text == "fine"
+
+
+async def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(
+    engine: Generator, server: Server
+) -> None:
+    """What a proxy broke is no fault of the rollout's."""
+    server.script = [Answer(headers={"Content-Encoding": "gzip"}), Answer()]
+    assert (await _ask(engine)).text == "fine"
 
 
 async def test_a_retry_logs_no_prompt(

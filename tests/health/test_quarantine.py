@@ -1,10 +1,13 @@
 """A rollout that kills engine processes is found among those that were inside with it."""
 
 import asyncio
+import threading
 
 import pytest
 
 from assayd.domain.failure import AnnotationFailed, Blame, FailureKind
+from assayd.domain.ports import Deadline
+from assayd.engines.batcher import Batcher, Job, Joiners, nearest
 from assayd.health.quarantine import DEATHS_IN_COMPANY, Quarantine
 from assayd.telemetry import Telemetry
 
@@ -88,3 +91,32 @@ async def test_failures_that_blame_nobody_keep_nobody_out(kind: FailureKind) -> 
         with pytest.raises(AnnotationFailed, match="as it comes"):
             async with quarantine.watching("key"):
                 raise AnnotationFailed(kind, "as it comes")
+
+
+async def test_an_engine_that_fails_on_everything_blames_nobody() -> None:
+    """While it fails whatever it is given, a rollout that it reads alone is not to blame: it is judged afterwards."""
+    quarantine, broken = Quarantine(600, Telemetry()), threading.Event()
+
+    def run(jobs: list[Job[str, str]], _: Joiners[str, str]) -> None:
+        if broken.is_set() or any(job.item == POISON for job in jobs):
+            raise RuntimeError("out of memory")
+        for job in jobs:
+            job.answer(job.item)
+
+    batcher = Batcher(run, nearest(1000), name="test")
+
+    async def judge(key: str) -> str:
+        async with quarantine.watching(key):
+            return await batcher.submit(key, size=1, deadline=Deadline.after(10))
+
+    assert await judge("first") == "first"
+    broken.set()
+    outage = await asyncio.gather(*map(judge, ROLLOUTS), return_exceptions=True)
+    assert {getattr(outcome, "kind", None) for outcome in outage} == {FailureKind.ENGINE}
+    assert batcher.failing
+    broken.clear()
+    told = await asyncio.gather(*map(judge, ROLLOUTS), return_exceptions=True)
+    assert [key for key, answer in zip(ROLLOUTS, told, strict=True) if key != answer] == [POISON]
+    with pytest.raises(AnnotationFailed, match="in quarantine until"):
+        await judge(POISON)
+    await batcher.close()

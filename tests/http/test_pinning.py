@@ -1,5 +1,6 @@
 """Whoever pins a recipe is judged by it or not at all, on every route that judges."""
 
+import time
 from typing import Any
 
 import httpx
@@ -68,3 +69,11 @@ def test_a_pin_is_read_as_if_match_is(embedded: httpx.Client, pins: list[str], s
     own = asked(embedded, call).headers["Reward-Recipe"]
     answer = asked(embedded, call, *(pin.replace("{id}", own) for pin in pins))
     assert answer.status_code == status, answer.text
+
+
+def test_a_long_pin_takes_no_time(embedded: httpx.Client) -> None:
+    """A header of nothing but spaces between two words is refused at once, not read over and over."""
+    began = time.monotonic()
+    answer = asked(embedded, CALLS["critic"], "a" + " " * 30_000 + "b")
+    assert answer.status_code == 422
+    assert time.monotonic() - began < 5.0

@@ -9,8 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from assayd.app import create_app
+from assayd.settings import EngineName, Settings
+
 from ..processes import WEIGHTLESS, Process, answers, free_port
 
+PARTS = ("critic", "rewriter", "segment", "sequence")
 PLANTED = "Marmalade skies over Vladivostok"
 SERVE = """
 import logging, sys
@@ -76,3 +80,20 @@ def test_no_log_holds_what_was_in_a_call(logged: tuple[httpx.Client, Any, Proces
     assert "DEBUG" in text
     for secret in (PLANTED, PLANTED.split()[-1], headers["Authorization"].split()[-1]):
         assert secret not in text, [line for line in text.splitlines() if secret in line][:3]
+
+
+def test_a_crash_is_logged_by_its_place(serve_app: Any, capfd: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A defect in a route is told by its kind and by where it is; the server passes on none of its words either."""
+    app = create_app(Settings(**{part: {"engine": EngineName.FAKE} for part in PARTS}))
+
+    @app.get("/crash")
+    async def crash() -> None:
+        raise KeyError(PLANTED)
+
+    with serve_app(app) as url:
+        answer = httpx.get(f"{url}/crash")
+    assert (answer.status_code, answer.json()["kind"]) == (500, "internal")
+    logged = "".join(capfd.readouterr()) + caplog.text
+    assert "request_crashed" in logged
+    assert "test_logs.py" in logged
+    assert PLANTED not in logged + answer.text

@@ -234,3 +234,18 @@ async def test_claims_that_were_flushed_hold_nobody_up(open_store: Open, redis_s
         one.store.claims.release("a")
         await asyncio.sleep(0.5)
         assert len(redis_server.claims()) == 1
+
+
+async def test_replies_that_are_no_replies_leave_everybody_to_work(open_store: Open) -> None:
+    """One of the right length that holds anything else says nothing of who works on what."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while commands := await reader.read(65_536):
+            writer.write(b"*1\r\n*1\r\n:1\r\n" * commands.count(b"*"))
+        writer.close()
+
+    impostor = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with open_store(f"redis://127.0.0.1:{impostor.sockets[0].getsockname()[1]}") as one:
+        assert await one.store.claims.claim("a") is Claimed.UNKNOWN
+        await asyncio.wait_for(one.store.claims.released("a"), GRACE_S)
+    impostor.close()

@@ -8,7 +8,9 @@ from typing import Final
 from ..domain.text import Span
 
 MAX_SENTENCES: Final = 64
-_END: Final = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]+[\"')\]\u201d\u2019]*(?=\s|$)|[\n\r\u2028\u2029]+")
+_STOP: Final = r"[.!?\u2026\u3002\uff01\uff1f]"
+# From each place within a row of stops the pattern would read to its end again.
+_END: Final = re.compile(rf"(?<!{_STOP}){_STOP}++[\"')\]\u201d\u2019]*+(?=\s|$)|[\n\r\u2028\u2029]+")
 
 
 def sentence_spans(text: str, *, cuts: Iterable[int] = ()) -> tuple[Span, ...]:

@@ -1,6 +1,7 @@
 r"""Finds the final answer of a solution: behind ``The answer is``, ``####`` or ``A:``, or in ``\boxed{}``."""
 
 import re
+from collections import deque
 from typing import Final
 
 _MARKED: Final = re.compile(
@@ -10,7 +11,6 @@ _MARKED: Final = re.compile(
 _BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _LEAD: Final = re.compile(r"^(?:\s|[:=*])+")
 LONGEST_BARE_CHARACTERS: Final = 80
-_END: Final = re.compile(r"[\s.*]+$")
 
 
 def final_answer(text: str) -> str | None:
@@ -18,17 +18,28 @@ def final_answer(text: str) -> str | None:
 
     A single short line that states none is itself the answer. None where there is nothing of the kind.
     """
-    found = [(match.start(), match["answer"]) for match in _MARKED.finditer(text)]
-    found += [(match.start(), _braced(text, match.end())) for match in _BOXED.finditer(text)]
-    if found:
-        return bare(max(found)[1])
+    marked, boxed = _last(_MARKED, text), _last(_BOXED, text)
+    if boxed is not None and (marked is None or boxed.start() > marked.start()):
+        return bare(_braced(text, boxed.end()))
+    if marked is not None:
+        return bare(marked["answer"])
     line = text.strip()
     return bare(line) if line and "\n" not in line and len(line) <= LONGEST_BARE_CHARACTERS else None
 
 
 def bare(answer: str) -> str:
     """An answer without the colon, emphasis and full stop around it."""
-    return _END.sub("", _LEAD.sub("", answer))
+    answer = _LEAD.sub("", answer)
+    end = len(answer)
+    # A pattern would try anew from each of a million spaces that something stands behind.
+    while end and (answer[end - 1].isspace() or answer[end - 1] in ".*"):
+        end -= 1
+    return answer[:end]
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = deque(pattern.finditer(text), maxlen=1)
+    return found[0] if found else None
 
 
 def _braced(text: str, start: int) -> str:

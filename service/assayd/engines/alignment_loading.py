@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +29,8 @@ TOKENIZER_FILES: Final = (
     "*.tiktoken",
 )
 
+LOADED_AT_ONCE: Final = 4
+
 
 class _Unfit(Exception):
     """Why the files of a tokenizer are no good, in words for a caller."""
@@ -40,19 +44,24 @@ class Tokenizers:
 
     def __init__(self, capacity: int = 8) -> None:
         # Two entries each: as it was asked for, and by its pin.
-        self._tasks: LRUCache[tuple[str, str | None], asyncio.Task[PolicyTokenizer]] = LRUCache(2 * capacity)
+        self._tasks: LRUCache[tuple[str, str | None], asyncio.Future[PolicyTokenizer]] = LRUCache(
+            2 * capacity
+        )
+        # A hub or a folder that hangs keeps nobody waiting but those who want another one of these.
+        self._loaders = ThreadPoolExecutor(LOADED_AT_ONCE, thread_name_prefix="tokenizer")
 
     async def get(self, name: str, revision: str | None = None) -> PolicyTokenizer:
         """The tokenizer, loaded in a thread at first; raises ``Rejected`` when that fails."""
         key = (name, revision)
         task = self._tasks.get(key)
         if task is None:
-            task = asyncio.ensure_future(asyncio.to_thread(load, name, revision))
+            loop = asyncio.get_running_loop()
+            task = loop.run_in_executor(self._loaders, copy_context().run, load, name, revision)
             self._tasks[key] = task
             task.add_done_callback(partial(self._loaded, key))
         return await asyncio.shield(task)
 
-    def _loaded(self, key: tuple[str, str | None], task: asyncio.Task[PolicyTokenizer]) -> None:
+    def _loaded(self, key: tuple[str, str | None], task: asyncio.Future[PolicyTokenizer]) -> None:
         if task.cancelled() or task.exception() is not None:
             if self._tasks.get(key) is task:
                 del self._tasks[key]

@@ -29,6 +29,9 @@ Result = TypeVar("Result")
 CHOICE: Final = 1024
 """Among so many jobs a batch is put together: with more of them it would be no fuller."""
 
+WITNESS_S: Final = 10.0
+"""How long it may take a model to show that it still works."""
+
 log = structlog.get_logger()
 
 
@@ -50,6 +53,11 @@ class Job(Generic[Item, Result]):
     def answered(self) -> bool:
         """Whether the model is done with it."""
         return self._future.done() and not self._future.cancelled()
+
+    @property
+    def judged(self) -> bool:
+        """Whether the model gave a result."""
+        return self.answered and self._future.exception() is None
 
     def answer(self, result: Result) -> None:
         """Hand the result to the caller; moot once the job is gone."""
@@ -116,6 +124,8 @@ class Batcher(Generic[Item, Result]):
         self._closed = False
         self.failing = False
         """Whether the last run raised."""
+        self._witness: tuple[Item, int] | None = None
+        """The shortest item of the last run that gave results, and its size."""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -217,7 +227,7 @@ class Batcher(Generic[Item, Result]):
                 suspects[0].fail(
                     FailureKind.ENGINE,
                     "the model failed on this rollout, though it was run alone; the service's log says where",
-                    blame=Blame.ALONE,
+                    blame=Blame.ALONE if self._sound() else None,
                 )
             return
         middle = len(suspects) // 2
@@ -227,6 +237,13 @@ class Batcher(Generic[Item, Result]):
             ):
                 self._bisect([job for job in half if not job.gone])
 
+    def _sound(self) -> bool:
+        """Whether the model still answers what it answered last: where it fails on all, no rollout is to blame."""
+        if self._witness is None:
+            return False
+        again = Job[Item, Result](*self._witness, Deadline.after(WITNESS_S))
+        return self._attempt([again], _nobody) is None
+
     def _attempt(self, jobs: list[Job[Item, Result]], joiners: Joiners[Item, Result]) -> Exception | None:
         error: Exception | None = None
         try:
@@ -234,6 +251,8 @@ class Batcher(Generic[Item, Result]):
         except Exception as raised:  # whatever a model raises, its thread lives on
             error = raised
         self.failing = error is not None
+        if judged := [(job.item, job.size) for job in jobs if job.judged]:
+            self._witness = min(judged, key=lambda one: one[1])
         return error
 
 

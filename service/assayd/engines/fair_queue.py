@@ -65,7 +65,11 @@ class FairQueue(Generic[Job]):
         return iter(self._home)
 
     def push(self, job: Job, cost: int, caller: Caller) -> None:
-        """Let a job wait. A weight that has changed since the caller's last one holds from now on."""
+        """Let a job wait. A weight that has changed since the caller's last one holds from now on.
+
+        It is charged at least 1: the clock of a flow of jobs that cost nothing would never move on.
+        """
+        cost = max(cost, 1)
         flow = self._flows.setdefault(_key(caller), _Flow(caller, self._clock))
         flow.caller = caller
         if not flow.waiting:

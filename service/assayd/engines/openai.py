@@ -102,7 +102,8 @@ class Generator:
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
             # The deadline of each call is the only timeout.
             timeout=None,  # noqa: S113
-            limits=httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
+            # The turnstile bounds those who ask; whether the server is ready has to be known when all are inside, too.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=max_in_flight),
             trust_env=False,
         )
 
@@ -228,7 +229,7 @@ class Generator:
     async def _sent(self, body: dict[str, Any]) -> httpx.Response:
         try:
             return await self._client.post("chat/completions", json=body, headers=onward())
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _Unavailable(type(error).__name__) from error
 
     def _given_up(self, error: _Unavailable) -> AnnotationFailed:

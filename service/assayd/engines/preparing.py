@@ -31,9 +31,25 @@ def hands() -> Turnstile:
 
 
 async def prepared(tokens: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What ``function`` gives, called in a thread once it is the caller's turn; ``tokens`` is how much it has to do."""
-    async with hands().turn(tokens):
-        return await asyncio.to_thread(function, *args, **kwargs)
+    """What ``function`` gives, called in a thread once it is the caller's turn; ``tokens`` is how much it has to do.
+
+    Who gives up waiting leaves the line at once; a thread that has begun cannot be called off, and keeps its turn.
+    """
+    begun = False
+
+    async def work() -> T:
+        nonlocal begun
+        async with hands().turn(tokens):
+            begun = True
+            return await asyncio.to_thread(function, *args, **kwargs)
+
+    task = asyncio.create_task(work())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not begun:
+            task.cancel()
+        raise
 
 
 def estimated_tokens(text: str) -> int:

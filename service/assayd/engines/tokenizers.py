@@ -76,6 +76,8 @@ class Aligner:
     def __init__(self, own: Path, tokenizers: Tokenizers | None = None) -> None:
         self._own = own
         self._tokenizers = tokenizers or Tokenizers()
+        self._service = Tokenizers()
+        """Those that the settings name: what callers name neither delays nor displaces them."""
 
     async def pin(self, name: str, revision: str | None = None) -> ModelRef:
         """The policy tokenizer, loaded, by its exact revision; raises ``Rejected`` when it cannot be had."""
@@ -84,7 +86,7 @@ class Aligner:
     async def text_tokenizer(self, tokenizer: ModelRef | None) -> TextTokenizer:
         """What cuts texts like the completions of a call: ``tokenizer``, or the service's own without one."""
         if tokenizer is None:
-            return TextTokenizer(await self._tokenizers.get(str(self._own)), is_policy=False)
+            return TextTokenizer(await self._service.get(str(self._own)), is_policy=False)
         return TextTokenizer(await self._tokenizers.get(tokenizer.name, tokenizer.revision), is_policy=True)
 
     async def read(self, sent: str | Sequence[int], tokenizer: ModelRef | None) -> Alignment:
@@ -94,8 +96,10 @@ class Aligner:
         """
         if tokenizer is None and not isinstance(sent, str):
             raise Unaligned("token ids mean nothing without their tokenizer")
-        name, revision = (str(self._own), None) if tokenizer is None else (tokenizer.name, tokenizer.revision)
-        loaded = await self._tokenizers.get(name, revision)
+        if tokenizer is None:
+            loaded = await self._service.get(str(self._own))
+        else:
+            loaded = await self._tokenizers.get(tokenizer.name, tokenizer.revision)
         if isinstance(sent, str):
             alignment, _ = await prepared(estimated_tokens(sent), loaded.encode, sent)
             return alignment
@@ -118,7 +122,7 @@ class Aligner:
         if tokenizer is not None and any(sent.offsets is None for sent in completions):
             named = await self._tokenizers.get(tokenizer.name, tokenizer.revision)
         elif any(sent.offsets is None and sent.token_ids is None for sent in completions):
-            spare = await self._tokenizers.get(*(own or (str(self._own), None)))
+            spare = await self._service.get(*(own or (str(self._own), None)))
         aligned: list[Completion | Failure] = []
         for start in range(0, len(completions), AT_ONCE):
             some = completions[start : start + AT_ONCE]

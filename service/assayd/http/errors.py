@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..domain.failure import ArrivedTooSlowly, FailureKind, RecipeChanged, Rejected
+from ..telemetry import raised_at
 from .answers import RECIPE, Problem
 from .faults import faults_of
 
@@ -126,5 +127,5 @@ async def on_http_exception(_: Request, error: Exception) -> Response:
 
 async def on_crash(request: Request, error: Exception) -> Response:
     """A defect of ours: said so, with no trace of it on the wire."""
-    log.error("request_crashed", route=request.url.path, exc_info=error)
+    log.error("request_crashed", route=request.url.path, error=type(error).__name__, where=raised_at(error))
     return problem_response(500, FailureKind.INTERNAL, "an unexpected error; the service's log has it")

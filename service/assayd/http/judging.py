@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -26,6 +26,9 @@ from .schemas import JudgeRequest, WireRollout
 A = TypeVar("A", bound=Annotation)
 W = TypeVar("W")
 Answered = Callable[[str, Rollout, A, Provenance], W]
+
+_LOADING_S: Final = 5.0
+"""When a tokenizer that was not loaded in time may have been."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,7 @@ async def judge(
     """
     house, entry = house_of(request), entry_of(request)
     deadline = entry.deadline(body.timeout_s, default_s=house.settings.server.default_timeout_s)
-    wire = body.tokenizer
-    tokenizer = None if wire is None else await house.tokenizer(wire.name, wire.revision)
+    tokenizer = await _tokenizer(house, body, deadline)
     annotator = await annotator_for(tokenizer)
     check_pin(request, annotator.recipe)
     _refuse_hopeless(request, body, annotator, deadline)
@@ -85,6 +87,23 @@ async def judge(
         recipe_answer(annotator.recipe),
         msgspec.UNSET if moments is None else Batch(asdict(moments)),
     )
+
+
+async def _tokenizer(house: House, body: JudgeRequest, deadline: Deadline) -> ModelRef | None:
+    """The policy's, loaded; it is read on behind the deadline, for the next call."""
+    wire = body.tokenizer
+    if wire is None:
+        return None
+    try:
+        async with asyncio.timeout(max(deadline.remaining_s, 0.0)):
+            return await house.tokenizer(wire.name, wire.revision)
+    except TimeoutError:
+        raise Rejected(
+            FailureKind.PAST_DEADLINE,
+            f"the deadline of the call passed before the tokenizer {wire.name!r} was loaded",
+            pointer="/tokenizer",
+            retry_after_s=_LOADING_S,
+        ) from None
 
 
 async def _aligned(

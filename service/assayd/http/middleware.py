@@ -6,12 +6,13 @@ from typing import Any, Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..telemetry import Telemetry
 from ..tracing import call_span
 from .entry import ENTRY
+from .errors import on_crash
 
 REQUEST_ID: Final = "X-Request-ID"
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -33,12 +34,12 @@ class Observed:
             return
         request_id = Headers(scope=scope).get(REQUEST_ID) or uuid.uuid4().hex
         started = time.perf_counter()
-        status = 500
+        status, answered = 500, False
 
         async def send_observed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
@@ -50,6 +51,11 @@ class Observed:
                 await self._app(scope, receive, send_observed)
             except ClientDisconnect:
                 status = CLIENT_CLOSED_REQUEST
+            except Exception as error:
+                # Passed on, the server would log what the error says, which may quote the call.
+                if answered:
+                    raise
+                await (await on_crash(Request(scope), error))(scope, receive, send_observed)
             finally:
                 self._observe(scope, status, time.perf_counter() - started, span)
         structlog.contextvars.clear_contextvars()

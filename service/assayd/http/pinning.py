@@ -25,7 +25,6 @@ from .schemas import Task
 REWARD_MATCH: Final = "If-Reward-Match"
 
 _TAG: Final = re.compile(r'(?P<weak>W/)?"(?P<quoted>[^"]*)"|(?P<bare>[^\s",*]+)')
-_SEPARATOR: Final = re.compile(r"[ \t]*(,[ \t]*)+")
 
 
 def check_pin(request: Request, recipe: Recipe) -> None:
@@ -40,8 +39,9 @@ def check_pin(request: Request, recipe: Recipe) -> None:
 
 def _ids(written: str) -> set[str]:
     """The ids that match strongly."""
-    found = [_TAG.fullmatch(part) for part in _SEPARATOR.sub(",", written).split(",")]
-    if not all(found):
+    parts = (part.strip(" \t") for part in written.split(","))
+    found = [_TAG.fullmatch(part) for part in parts if part]
+    if not found or not all(found):
         raise Rejected(
             FailureKind.INVALID,
             f"{REWARD_MATCH} has to be `*` or recipe ids (`sha256:...`, quoted or not), separated by commas",

@@ -32,7 +32,7 @@ CONNECTIONS: Final = _COMMANDS_AT_ONCE + 4
 """Claims, and one each that keeps, looks, takes back and probes."""
 
 _TTL_MS: Final = int(TTL_S * 1000)
-_REPLIES: Final[dict[object, Claimed]] = {0: Claimed.THEIRS, 1: Claimed.OURS, 2: Claimed.DONE}
+_REPLIES: Final[dict[int, Claimed]] = {0: Claimed.THEIRS, 1: Claimed.OURS, 2: Claimed.DONE}
 _WAITING: Final = 1
 # KEYS are pairs: what is remembered, and the claim to it. ARGV: token, milliseconds. A claim with our own token is a
 # leftover: in this process, nobody works on the same twice.
@@ -138,7 +138,7 @@ class RedisClaims:
 
     async def _claim_all(self, keys: Sequence[str]) -> Sequence[Claimed]:
         replies = await self._run(_CLAIM, keys)
-        return [_REPLIES.get(reply, Claimed.UNKNOWN) for reply in _each(replies, keys)]
+        return [_claimed(reply) for reply in _each(replies, keys)]
 
     async def _keep(self) -> None:
         while self._held:
@@ -178,6 +178,10 @@ class RedisClaims:
             self._failed(operation, error, self.breaker)
             return None
         return told
+
+
+def _claimed(reply: object) -> Claimed:
+    return _REPLIES.get(reply, Claimed.UNKNOWN) if isinstance(reply, int) else Claimed.UNKNOWN
 
 
 def _each(told: object, keys: Sequence[str]) -> Sequence[object]:
