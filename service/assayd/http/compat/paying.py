@@ -130,7 +130,7 @@ def _body(
 
 
 def _options(kind: type[T], options: Mapping[str, Any]) -> T:
-    made: T = _adapter(kind).validate_json(msgspec.json.encode(options))
+    made: T = _adapter(kind).validate_json(msgspec.json.encode(options))  # type: ignore[arg-type]  # classes are hashable
     return made
 
 
