@@ -3,16 +3,15 @@
 import asyncio
 import importlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Final
 
+from ..daemons import Daemons
 from ..domain.failure import AnnotationFailed, FailureKind
 from ..domain.ports import Deadline
 from ..domain.rewriting import Verdict
 from ..telemetry import withheld
 
-_threads: Final = ThreadPoolExecutor(thread_name_prefix="hook")
+_threads: Final = Daemons(32, "hook")
 """Of their own: functions that hang keep nobody waiting but those who ask them."""
 _VERDICTS = {True: Verdict.RIGHT, False: Verdict.WRONG, None: Verdict.UNREADABLE}
 
@@ -66,9 +65,8 @@ async def called(
 
     Raises ``AnnotationFailed``: ``past_deadline``, and ``internal`` where the function raises.
     """
-    work = asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, function, *texts)
     try:
-        return await asyncio.wait_for(work, max(0.0, deadline.remaining_s))
+        return await asyncio.wait_for(_threads.begin(function, *texts), max(0.0, deadline.remaining_s))
     except TimeoutError:
         raise AnnotationFailed(
             FailureKind.PAST_DEADLINE, f"{target} had no answer before the deadline"

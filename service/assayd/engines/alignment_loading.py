@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +11,7 @@ from typing import Any, Final
 from cachetools import LRUCache
 from tokenizers import AddedToken, Tokenizer
 
+from ..daemons import Daemons
 from ..domain.failure import FailureKind, Rejected
 from ..domain.provenance import ModelRef
 from ..telemetry import withheld
@@ -48,15 +47,14 @@ class Tokenizers:
             2 * capacity
         )
         # A hub or a folder that hangs keeps nobody waiting but those who want another one of these.
-        self._loaders = ThreadPoolExecutor(LOADED_AT_ONCE, thread_name_prefix="tokenizer")
+        self._loaders = Daemons(LOADED_AT_ONCE, "tokenizer")
 
     async def get(self, name: str, revision: str | None = None) -> PolicyTokenizer:
         """The tokenizer, loaded in a thread at first; raises ``Rejected`` when that fails."""
         key = (name, revision)
         task = self._tasks.get(key)
         if task is None:
-            loop = asyncio.get_running_loop()
-            task = loop.run_in_executor(self._loaders, copy_context().run, load, name, revision)
+            task = self._loaders.begin(load, name, revision)
             self._tasks[key] = task
             task.add_done_callback(partial(self._loaded, key))
         return await asyncio.shield(task)
