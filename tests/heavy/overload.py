@@ -4,9 +4,10 @@
     python -m tests.heavy.overload --seconds 20 --peak-seconds 15 --factor 10 --timeout-s 4
 
 The embedded models, in a service of their own. First calls come as they are answered, a few at a time: that is the
-peak. Then they come at ``--factor`` times that rate, answered or not. Prints the figures; exits 1 when a promise is
-broken: those let in keep their deadline (p99), the rest get 429 or 503 with Retry-After in under 100 ms (p99), memory
-is bounded, and what is judged in a second is at least 0.9 of the peak.
+peak. Then they come at ``--factor`` times that rate, answered or not; then as at first again, because machines that are
+shared change their pace. Prints the figures; exits 1 when a promise is broken: those let in keep their deadline (p99),
+the rest get 429 or 503 with Retry-After in under 100 ms (p99), memory is bounded, and what is judged in a second is at
+least 0.9 of the peak (the mean of both).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import fmean
 
 from ..processes import Process, assayd
 from .calls import Answer, Calls, score
@@ -69,6 +71,8 @@ async def measured(hosted: Process, said: argparse.Namespace) -> None:
         f"peak: {rate:.1f} rollouts/s; offered: {offered:.1f} calls/s of {said.rollouts} for {said.seconds} s"
     )
     answers, most_mb = await flood(hosted, calls, said.rollouts, said.seconds, offered, said.timeout_s)
+    after = await peak(hosted.port, calls, said.rollouts, said.peak_seconds)
+    print(f"peak again: {after:.1f} rollouts/s")
     answered = [answer for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status in REFUSED]
     kinds = Counter(kind for answer in answered for kind in answer.outcomes)
@@ -99,8 +103,10 @@ async def measured(hosted: Process, said: argparse.Namespace) -> None:
     promises.check(
         f"memory grows by less than {GROWTH_MB:g} MB", kept=grown_mb < GROWTH_MB, told=f"{grown_mb:.0f} MB"
     )
-    share = kinds["ok"] / said.seconds / rate if rate else 0.0
-    promises.check("throughput is at least 0.9 of the peak", kept=share >= 0.9, told=f"{share:.2f}")
+    judged = kinds["ok"] / said.seconds
+    share = judged / fmean((rate, after)) if rate else 0.0
+    told = f"{share:.2f} ({judged:.1f} rollouts/s)"
+    promises.check("throughput is at least 0.9 of the peak", kept=share >= 0.9, told=told)
     promises.leave()
 
 
