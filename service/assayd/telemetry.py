@@ -134,7 +134,7 @@ class Telemetry:
         )
         self.engine_tokens = Counter(
             "assay_engine_tokens",
-            "Tokens read and written by the engines",
+            "Tokens read and written by the engines, for rollouts that were judged",
             ["tenant", "kind"],
             registry=self.registry,
         )
