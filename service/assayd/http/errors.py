@@ -98,10 +98,11 @@ async def on_rejected(_: Request, error: Exception) -> Response:
 async def on_invalid(request: Request, error: Exception) -> Response:
     """The body does not fit the schema: every fault is listed, the first one leads."""
     assert isinstance(error, ValidationError)  # noqa: S101 - starlette dispatches by type
-    first_fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    if first_fault["type"] == "json_invalid":
-        return problem_response(400, FailureKind.INVALID, f"the body is not JSON: {first_fault['msg']}")
-    errors = faults_of(error, getattr(request.state, "shape", None))
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    if found[0]["type"] == "json_invalid":
+        return problem_response(400, FailureKind.INVALID, f"the body is not JSON: {found[0]['msg']}")
+    shape = getattr(request.state, "shape", None)
+    errors = faults_of(found, shape if shape is not None and shape.__name__ == error.title else None)
     first = errors[0]
     return problem_response(
         422,

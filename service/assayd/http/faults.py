@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 Location = tuple[int | str, ...]
 
@@ -25,11 +26,8 @@ _EXPLAINED: Final = 20
 """So many faults are held against the shape: a body may have any number of them."""
 
 
-def faults_of(error: ValidationError, shape: type[BaseModel] | None) -> list[dict[str, str]]:
-    """Every fault with its ``pointer`` (RFC 6901) and ``detail``, in pydantic's order; ``shape`` names what fits."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    if shape is not None and shape.__name__ != error.title:
-        shape = None
+def faults_of(found: Sequence[ErrorDetails], shape: type[BaseModel] | None) -> list[dict[str, str]]:
+    """Pydantic's faults, in its order, each with ``pointer`` (RFC 6901) and ``detail``; ``shape`` names what fits."""
     around = {fault["loc"][:depth] for fault in found for depth in range(len(fault["loc"]))}
     # A list whose items do not fit is called empty as well.
     told = [fault for fault in found if not (fault["type"] == "too_short" and fault["loc"] in around)]
