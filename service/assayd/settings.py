@@ -372,10 +372,9 @@ def load_settings(config: Path | None = None) -> Settings:
     ``ValueError`` for a variable of a section that there is not: pydantic passes those over.
     """
     for variable in os.environ:
-        section = variable.upper().removeprefix(_PREFIX).partition(_DELIMITER)[0]
-        if not variable.upper().startswith(_PREFIX) or _DELIMITER not in variable:
-            continue
-        if section.lower() not in Settings.model_fields:
+        before, _, asked = variable.upper().partition(_PREFIX)
+        section = asked.partition(_DELIMITER)[0]
+        if not before and _DELIMITER in variable and section.lower() not in Settings.model_fields:
             known = ", ".join(name.upper() for name in Settings.model_fields)
             raise ValueError(f"{variable}: there is no section {section}, only {known}")
     if config is None:
