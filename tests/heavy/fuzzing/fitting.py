@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from assayd.engines import POCKET_CRITIC
+from assayd.http.pinning import REWARD_MATCH
 
 SETTINGS: Final = {
     "segment__normalizer": "none",
@@ -17,13 +18,12 @@ SETTINGS: Final = {
 RUNNING_TEXTS: Final = ("input", "text", "query")
 CHAT: Final = "<|im_start|>user\nA?<|im_end|>\n<|im_start|>assistant\n"
 ANSWER: Final = {"type": "message", "role": "assistant", "content": "you rat"}
-PINNED: Final = "If-Reward-Match"
 
 
 def fitted(case: Any) -> None:
     """Change a case of schemathesis in place."""
     if case.headers:
-        case.headers.pop(PINNED, None)  # no recipe is guessed
+        case.headers.pop(REWARD_MATCH, None)  # no recipe is guessed
     if isinstance(case.body, Mapping):
         case.body = {name: _fitted(name, value) for name, value in case.body.items() if name != "mode"}
 
