@@ -18,6 +18,8 @@ import pytest
 import assay
 from assay.testing import FakeServer
 
+from ..crowds import Crowd
+
 Judge = Callable[..., assay.Answer[Any]]
 TOXIC = "relc-toxicity"
 
@@ -79,22 +81,17 @@ def test_no_more_requests_are_in_flight_than_connections_are_allowed(
     server: FakeServer, judge: Judge
 ) -> None:
     """The cap holds over all parts of a call."""
-    flying, most, lock = 0, 0, threading.Lock()
+    crowd = Crowd()
 
     def reward(rollout: Any, tokens: int) -> list[float]:
-        nonlocal flying, most
-        with lock:
-            flying += 1
-            most = max(most, flying)
-        time.sleep(0.02)
-        with lock:
-            flying -= 1
+        with crowd:
+            time.sleep(0.02)
         return [0.0] * tokens
 
     server.reward = reward
     limits = assay.Limits(max_connections=3, max_rollouts=1)
     judge("score_token", rollouts(20), task=TOXIC, client={"limits": limits})
-    assert most == 3
+    assert crowd.most == 3
 
 
 def test_rollouts_without_ids_are_named_by_their_place_in_the_call(judge: Judge) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from assayd.daemons import Daemons
 
+from ..crowds import Crowd
+
 HANGS = """
 import asyncio, time
 from assayd.daemons import Daemons
@@ -37,23 +39,18 @@ async def test_it_is_a_call_in_another_thread() -> None:
 async def test_there_are_never_more_than_was_said_and_none_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """All work is done, a few at a time; then the threads end, and others come for what comes later."""
     monkeypatch.setattr("assayd.daemons.IDLE_S", 0.2)
-    daemons, at_work, most, lock = Daemons(3, "counted"), 0, 0, threading.Lock()
+    daemons, crowd = Daemons(3, "counted"), Crowd()
 
     def work(number: int) -> int:
-        nonlocal at_work, most
-        with lock:
-            at_work += 1
-            most = max(most, at_work)
-        time.sleep(0.002)
-        with lock:
-            at_work -= 1
+        with crowd:
+            time.sleep(0.002)
         return number
 
     for _ in range(2):
         assert await asyncio.gather(*(daemons.begin(work, number) for number in range(50))) == list(range(50))
         while any(thread.name == "counted" for thread in threading.enumerate()):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.05)
-    assert most == 3
+    assert crowd.most == 3
 
 
 async def test_what_is_called_off_before_its_turn_is_never_begun() -> None:
