@@ -59,6 +59,7 @@ async def test_what_is_called_off_before_its_turn_is_never_begun() -> None:
     first = daemons.begin(over.wait, 10)
     second = daemons.begin(begun.append, 2)
     second.cancel()
+    await asyncio.sleep(0)  # the event loop tells the threads in its next round
     over.set()
     assert await first
     await daemons.begin(begun.append, 3)
