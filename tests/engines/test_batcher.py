@@ -3,7 +3,7 @@
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import pytest
@@ -110,6 +110,43 @@ async def test_an_item_is_batched_with_those_of_its_length(model: Model, batcher
     tasks = await _submit_behind_a_closed_door(model, batcher, [10, 50, 10, 50, 10])
     await asyncio.gather(*tasks)
     assert model.items[1:] == [[0, 2, 4], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("had_s", "left_s", "among"),
+    [
+        (math.inf, math.inf, 100),
+        (1000, 1000, 100),
+        (1000, 600, 100),
+        (1000, 250, 50),
+        (1000, 50, 10),
+        (1000, 10, 8),
+    ],
+)
+async def test_the_less_time_the_oldest_has_left_the_fewer_overtake_it(
+    model: Model, had_s: float, left_s: float, among: int
+) -> None:
+    """From half of its time on, batches are put together from fewer and fewer, the oldest ones."""
+    choices: list[list[int]] = []
+
+    def choose(waiting: Sequence[int], inside: Sequence[int]) -> list[int]:
+        choices.append(list(waiting))
+        return [0]
+
+    batcher = Batcher(model, choose, name="test")
+    model.open.clear()
+    first = asyncio.create_task(batcher.submit(-1, size=1, deadline=_later()))
+    await asyncio.to_thread(model.entered.wait)
+    oldest = Deadline.after(left_s)
+    with batcher.line.lock:
+        job: Echo = Job(0, 1, oldest, since_s=oldest.at_s - had_s)
+        batcher.line.enter(job, 1, oldest)
+    rest = [asyncio.create_task(batcher.submit(n, size=n + 1, deadline=_later(1000))) for n in range(1, 100)]
+    await asyncio.sleep(0)
+    model.open.set()
+    await asyncio.gather(first, *rest)
+    await batcher.close()
+    assert choices[1] == list(range(1, among + 1))
 
 
 async def test_a_caller_who_has_gone_costs_nothing(model: Model, batcher: Batcher[int, int]) -> None:

@@ -2,10 +2,14 @@
 
 A batch is the request whose turn it is (``fair_queue``) and such as go well with it, by their lengths, under a budget
 of padded tokens: so padding stays small, batches are well filled, and each tenant is charged for what it has in them.
+Whoever goes well with those before him overtakes others. While these have time that costs nobody anything; the less
+time the oldest has left, the fewer are those among whom there is a choice, down to a few of the oldest.
 """
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -28,6 +32,10 @@ Result = TypeVar("Result")
 
 CHOICE: Final = 1024
 """Among so many jobs a batch is put together: with more of them it would be no fuller."""
+LEAST_CHOICE: Final = 8
+"""Among so many always: with fewer, passes would be nearly empty, and all the later for it."""
+AT_LEISURE: Final = 0.5
+"""Of its time, as long as it has so much left, the oldest may be overtaken by all."""
 
 WITNESS_S: Final = 10.0
 """How long it may take a model to show that it still works."""
@@ -42,7 +50,16 @@ class Job(Generic[Item, Result]):
     item: Item
     size: int
     deadline: Deadline
+    since_s: float = field(default_factory=time.monotonic)
     _future: "Future[Result]" = field(default_factory=Future)
+
+    @property
+    def time_left(self) -> float:
+        """The part of the time it had when it came that is left, in [0, 1]."""
+        if math.isinf(self.deadline.at_s):
+            return 1.0
+        had_s = self.deadline.at_s - self.since_s
+        return max(0.0, self.deadline.remaining_s / had_s) if had_s > 0 else 0.0
 
     @property
     def gone(self) -> bool:
@@ -197,9 +214,15 @@ class Batcher(Generic[Item, Result]):
             turn = queue.peek()
             if not turn.gone:
                 others = (job for job in queue if job is not turn)
-                return [turn, *islice(others, CHOICE - 1)]
+                return [turn, *islice(others, self._choice() - 1)]
             self.line.leave(turn)
         return []
+
+    def _choice(self) -> int:
+        """How many of those in line a batch is put together from."""
+        oldest = next(iter(self.line.queue))
+        at_ease = min(1.0, oldest.time_left / AT_LEISURE)
+        return min(CHOICE, max(LEAST_CHOICE, round(at_ease * len(self.line.queue))))
 
     def _see_off(self) -> None:
         for job in self._active:
