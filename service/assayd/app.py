@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from . import __version__
 from .domain.failure import Rejected
 from .http import compat, errors, openapi, ops, routes
+from .http.door import Door
 from .http.gate import Gate
 from .http.house import House
 from .http.middleware import Observed
@@ -53,10 +54,13 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description="Dense rewards as a service: what was each token of this completion worth?",
         lifespan=lifespan,
+        # FastAPI's own would tell of calls a second time, and of errors by what they say, which may quote a rollout.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.include_router(routes.router)
     app.include_router(compat.router)
     app.include_router(ops.router)
+    app.add_middleware(Door)
     app.add_middleware(Gate)
     app.add_middleware(Observed, telemetry=telemetry)
     app.add_exception_handler(Rejected, errors.on_rejected)

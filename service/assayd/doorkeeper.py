@@ -52,6 +52,15 @@ class Doorkeeper:
         self._memories = {known: one for known, one in self._memories.items() if one.until_s > now_s}
         self._memories[kind] = _Memory(served_at_s, now_s + HOLDS_S)
 
+    def suspects(self, caller: Caller, route: str) -> bool:
+        """Whether calls of this caller to this route, by whichever method, have been refused a moment ago."""
+        now_s = time.monotonic()
+        return any(
+            (kind.tenant, kind.priority, kind.route) == (caller.tenant, caller.priority, route)
+            and memory.until_s > now_s
+            for kind, memory in self._memories.items()
+        )
+
     def refuse_late(self, kind: Kind, deadline: Deadline) -> None:
         """Raise ``Rejected`` (``overloaded``) for a call that is known to be in vain."""
         memory = self._memories.get(kind)

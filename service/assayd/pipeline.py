@@ -29,7 +29,7 @@ from .tracing import span
 A = TypeVar("A", bound=Annotation)
 
 BEGUN_AT_ONCE: Final = 32
-SLACK_BEFOREHAND: Final = 1.4
+SLACK_BEFOREHAND: Final = 1.7
 """More than at the engines' doors: who is let in here is not to be refused there, after all that is done between."""
 _OK: Final = "ok"
 _COSTLY: Final = frozenset(

@@ -118,15 +118,15 @@ async def test_an_item_is_batched_with_those_of_its_length(model: Model, batcher
         (math.inf, math.inf, 100),
         (1000, 1000, 100),
         (1000, 600, 100),
-        (1000, 250, 50),
-        (1000, 50, 10),
+        (1000, 200, 50),
+        (1000, 40, 10),
         (1000, 10, 8),
     ],
 )
 async def test_the_less_time_the_oldest_has_left_the_fewer_overtake_it(
     model: Model, had_s: float, left_s: float, among: int
 ) -> None:
-    """From half of its time on, batches are put together from fewer and fewer, the oldest ones."""
+    """From two fifths of its time on, batches are put together from fewer and fewer, the oldest ones."""
     choices: list[list[int]] = []
 
     def choose(waiting: Sequence[int], inside: Sequence[int]) -> list[int]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from assayd.admission.tenant_file import add_tenant
 
-from ..processes import Process, assayd
-from .calls import Calls, ask, score
+from ..processes import assayd
+from .calls import Calls, Client
 from .figures import Promises, percentile
 
 PATIENCE_S = 3000.0
@@ -31,34 +31,34 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def latencies_s(hosted: Process, calls: Calls, key: str, count: int, rollouts: int) -> list[float]:
+async def latencies_s(client: Client, calls: Calls, key: str, count: int, rollouts: int) -> list[float]:
     """How long each of some calls took, one after the other."""
     told = []
     for _ in range(count):
-        answer = await score(hosted.port, calls.body(rollouts, PATIENCE_S), PATIENCE_S, bearer(key))
+        answer = await client.score(calls.body(rollouts, PATIENCE_S), PATIENCE_S, bearer(key))
         if set(answer.outcomes) != {"ok"}:
             raise SystemExit(f"not judged: {answer.outcomes}")
         told.append(answer.took_s)
     return told
 
 
-async def waiting(hosted: Process, key: str) -> int:
+async def waiting(client: Client, key: str) -> int:
     """How many requests of the heavy tenant wait, over all engines."""
-    metrics = await ask(hosted.port, "GET", "/metrics", headers=bearer(key))
+    metrics = await client.ask("GET", "/metrics", headers=bearer(key))
     found = re.findall(
         r'^assay_queue_requests\{.*tenant="heavy"\} (\S+)$', metrics.body.decode(), re.MULTILINE
     )
     return sum(int(float(value)) for value in found)
 
 
-async def measured(hosted: Process, heavy: str, light: str, said: argparse.Namespace) -> None:
+async def measured(port: int, heavy: str, light: str, said: argparse.Namespace) -> None:
     """The light tenant alone and in company."""
-    calls = Calls(said.seed)
-    await latencies_s(hosted, calls, light, 5, said.rollouts)
-    batch_s = percentile(await latencies_s(hosted, calls, light, 5, BATCH_ROLLOUTS), 0.5)
-    alone_s = await latencies_s(hosted, calls, light, said.calls, said.rollouts)
+    client, calls = Client(port), Calls(said.seed)
+    await latencies_s(client, calls, light, 5, said.rollouts)
+    batch_s = percentile(await latencies_s(client, calls, light, 5, BATCH_ROLLOUTS), 0.5)
+    alone_s = await latencies_s(client, calls, light, said.calls, said.rollouts)
     crowd = [
-        asyncio.create_task(score(hosted.port, calls.body(HEAVY_CALL, PATIENCE_S), PATIENCE_S, bearer(heavy)))
+        asyncio.create_task(client.score(calls.body(HEAVY_CALL, PATIENCE_S), PATIENCE_S, bearer(heavy)))
         for _ in range(-(-said.queued // HEAVY_CALL))
     ]
     queued = 0
@@ -66,9 +66,9 @@ async def measured(hosted: Process, heavy: str, light: str, said: argparse.Names
         if all(task.done() for task in crowd):
             raise SystemExit("the heavy tenant's rollouts do not queue: more of them, by --queued")
         await asyncio.sleep(0.1)
-        queued = max(queued, await waiting(hosted, heavy))
-    beside_s = await latencies_s(hosted, calls, light, said.calls, said.rollouts)
-    left = await waiting(hosted, heavy)
+        queued = max(queued, await waiting(client, heavy))
+    beside_s = await latencies_s(client, calls, light, said.calls, said.rollouts)
+    left = await waiting(client, heavy)
     for task in crowd:
         task.cancel()
     await asyncio.gather(*crowd, return_exceptions=True)
@@ -84,7 +84,7 @@ async def measured(hosted: Process, heavy: str, light: str, said: argparse.Names
         told=f"{p95_s:.2f} s, at most {most_s:.2f} s",
     )
     give_up_after = 60
-    while (left := await waiting(hosted, heavy)) and give_up_after:
+    while (left := await waiting(client, heavy)) and give_up_after:
         await asyncio.sleep(1.0)
         give_up_after -= 1
     promises.check("who hangs up leaves the line", kept=left == 0, told=left)
@@ -106,7 +106,7 @@ def main() -> None:
         heavy, light = add_tenant(file, "heavy", {"operator": True}), add_tenant(file, "light", {})
         settings = {"tenants__path": str(file), "server__max_rollouts": "100000"}
         with assayd(Path(folder) / "assayd.log", **settings) as hosted:
-            asyncio.run(measured(hosted, heavy, light, said))
+            asyncio.run(measured(hosted.port, heavy, light, said))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,16 @@ class Service:
         )
         return 0 if found is None else int(float(found[1]))
 
+    def refused(self) -> int:
+        """How many calls to judge tokens were answered 503, by the metrics."""
+        told = self.client.get("/metrics").text
+        found = re.search(
+            r'^assay_requests_total\{route="/score/token",status="503",tenant="open"\} (\S+)$',
+            told,
+            re.MULTILINE,
+        )
+        return 0 if found is None else int(float(found[1]))
+
     def until_waiting(self, count: int) -> None:
         """Wait until so many do."""
         give_up_at_s = time.monotonic() + 20
@@ -104,9 +114,16 @@ def test_what_is_done_by_the_deadline_is_answered(narrow: Service) -> None:
 
 
 def _refused_unread(narrow: Service) -> int:
-    """The status of a call that says nothing to judge, right behind one that was refused."""
-    narrow.judge("late", timeout_s=2)
-    return narrow.client.post("/score/token", json={"timeout_s": 2}).status_code
+    """The status of a call that says nothing to judge, right behind one that was refused.
+
+    It is counted like any other call to its route; who asks for another method there is looked at.
+    """
+    assert narrow.judge("late", timeout_s=2).status_code == 503
+    before = narrow.refused()
+    nothing = narrow.client.post("/score/token", json={"timeout_s": 2}).status_code
+    assert narrow.refused() - before == (nothing == 503)
+    assert narrow.client.post("/score/token", json={"method": "grm", "timeout_s": 2}).status_code == 422
+    return nothing
 
 
 def test_who_would_be_late_is_told_at_once(narrow: Service) -> None:

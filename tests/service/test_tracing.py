@@ -43,6 +43,21 @@ def collector() -> Iterator[tuple[str, list[Span]]]:
         server.shutdown()
 
 
+def test_the_framework_tells_nobody_of_calls(
+    collector: Any, serve_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the environment asks it to: what it would tell of an error may quote a rollout."""
+    endpoint, spans = collector
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    roles = dict.fromkeys(("critic", "rewriter", "segment", "sequence"), FAKE)
+    with serve_app(create_app(Settings(**roles))) as url:
+        body = {"task": "relc-toxicity", "rollouts": [{"completion": {"text": PLANTED}}]}
+        assert httpx.post(f"{url}/score/token", json=body, timeout=60).status_code == 200
+        assert httpx.post(f"{url}/score/token", json={"rollouts": PLANTED}, timeout=60).status_code == 422
+    assert spans == []
+
+
 def test_a_call_is_traced_from_the_trainer_to_the_engine(collector: Any, serve_app: Any, critic: Any) -> None:
     """One trace, the caller's: call, look-up, annotation, wait and run, each inside the one it belongs to; no text.
 

@@ -1,7 +1,6 @@
 """``assayd serve``."""
 
-import sys
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -9,10 +8,6 @@ from ..app import create_app
 from ..serving.server import Server
 from ..telemetry import configure_logging
 from .configuration import ConfigOption, settings_of
-
-SWITCH_S: Final = 0.0005
-"""A model's thread gives the interpreter up at each of its many operations, and gets it back from the event loop after
-so long at most. Python's own 5 ms cost a flooded service a tenth of what it judges."""
 
 
 def serve(
@@ -37,7 +32,6 @@ def serve(
             param_hint="--host",
         )
     configure_logging()
-    sys.setswitchinterval(SWITCH_S)
     port = server.port if port is None else port
     typer.echo("assayd loads its models", err=True)
 

@@ -34,7 +34,7 @@ CHOICE: Final = 1024
 """Among so many jobs a batch is put together: with more of them it would be no fuller."""
 LEAST_CHOICE: Final = 8
 """Among so many always: with fewer, passes would be nearly empty, and all the later for it."""
-AT_LEISURE: Final = 0.5
+AT_LEISURE: Final = 0.4
 """Of its time, as long as it has so much left, the oldest may be overtaken by all."""
 
 WITNESS_S: Final = 10.0

@@ -26,7 +26,7 @@ Job = TypeVar("Job", bound=Hashable)
 
 MAX_TOKENS: Final = 4_000_000
 """A thousand for each of as many rollouts as the service takes in at once."""
-SLACK: Final = 1.2
+SLACK: Final = 1.3
 """By how much the work in front may turn out longer than it looks before those who are let in are late."""
 
 _BEGUN: Final[tuple[Queue, ...]] = ()

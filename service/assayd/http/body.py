@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel
@@ -19,6 +19,9 @@ M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
 T = TypeVar("T")
 
+KIND: Final = "kind"
+"""Where in a request's state it lies with which others it waits."""
+_BODY: Final = "body"
 _UNREADABLE = (ValueError, RecursionError)
 """Not only msgspec's own errors: text that is not UTF-8, lists in lists without an end. Pydantic says what is wrong."""
 
@@ -30,23 +33,22 @@ class _Peek(msgspec.Struct):
     timeout_s: Any = None
 
 
-async def read_body(request: Request, model: type[M], *, max_mb: float) -> M:
+async def read_body(request: Request, model: type[M]) -> M:
     """The body as ``model``.
 
-    Raises what ``receive`` raises, and pydantic's ``ValidationError`` for a body that does
-    not fit. The JSON text is validated as it stands, so that strict types mean JSON's types.
+    Raises what ``receive`` raises, ``Rejected`` (``overloaded``) for a call that is known to be in vain, and pydantic's
+    ``ValidationError`` for a body that does not fit. The JSON text is validated as it stands, so that strict types mean
+    JSON's types.
     """
-    return _fitted(request, model, await _read(request, max_mb))
+    return _fitted(request, model, await _taken(request))
 
 
-async def read_by_method(
-    request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
-) -> M | N:
+async def read_by_method(request: Request, first: type[M], others: Mapping[str, type[N]]) -> M | N:
     """The body as the model of its ``method``, ``first`` where it names none of ``others``; raises alike.
 
     A ``method`` that nobody has is refused here: each model knows of its own only.
     """
-    body = await _read(request, max_mb)
+    body = await _taken(request)
     method = kind_of(request).method
     known = (*get_args(first.model_fields["method"].annotation), *others)
     if method and method not in known:
@@ -56,11 +58,9 @@ async def read_by_method(
     return _fitted(request, model, body)
 
 
-async def read_by_field(
-    request: Request, first: type[M], others: Mapping[str, type[N]], *, max_mb: float
-) -> M | N:
+async def read_by_field(request: Request, first: type[M], others: Mapping[str, type[N]]) -> M | N:
     """The body as the model of whichever field of ``others`` is in it, ``first`` where none is; raises alike."""
-    body = await _read(request, max_mb)
+    body = await _taken(request)
     present = _fields(body)
     model: type[M] | type[N] = next((others[name] for name in others if name in present), first)
     return _fitted(request, model, body)
@@ -72,9 +72,22 @@ def _fitted(request: Request, model: type[M], body: bytes) -> M:
     return model.model_validate_json(body)
 
 
-async def _read(request: Request, max_mb: float) -> bytes:
-    body = await receive(request, max_mb=max_mb)
+async def receive_body(request: Request) -> None:
+    """Take the body in, for the route to read.
+
+    Raises what ``receive`` raises, and ``Rejected`` (``overloaded``) for a call that is known to be in vain.
+    """
+    body = await receive(request, max_mb=house_of(request).settings.server.max_body_mb)
     _refuse_late(request, body)
+    request.scope["state"][_BODY] = body
+
+
+async def _taken(request: Request) -> bytes:
+    """The body, which nobody needs twice."""
+    state = request.scope["state"]
+    if _BODY not in state:
+        await receive_body(request)
+    body: bytes = state.pop(_BODY)
     return body
 
 
@@ -84,13 +97,14 @@ def _refuse_late(request: Request, body: bytes) -> None:
     known = isinstance(said.timeout_s, int | float) and 0 < said.timeout_s <= MAX_TIMEOUT_S
     timeout_s = said.timeout_s if known else None
     deadline = entry.deadline(timeout_s, default_s=house.settings.server.default_timeout_s)
-    request.state.kind = Kind.of(entry.visitor.caller, request.url.path, said.method)
-    house.doorkeeper.refuse_late(request.state.kind, deadline)
+    kind = Kind.of(entry.visitor.caller, request.scope["path"], said.method)
+    request.scope["state"][KIND] = kind
+    house.doorkeeper.refuse_late(kind, deadline)
 
 
 def kind_of(request: Request) -> Kind:
     """With which others a call waits; known once its body has been read."""
-    kind: Kind = request.state.kind
+    kind: Kind = request.scope["state"][KIND]
     return kind
 
 

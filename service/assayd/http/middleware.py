@@ -9,13 +9,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..doorkeeper import Kind
 from ..telemetry import Telemetry
 from ..tracing import call_span
+from .body import KIND
 from .entry import ENTRY
 from .errors import on_crash
 
 REQUEST_ID: Final = "X-Request-ID"
 CLIENT_CLOSED_REQUEST: Final = 499
+UNKNOWN: Final = "unknown"
+"""Route of a call that did not get as far as the routes, as metrics name it."""
 
 log = structlog.get_logger()
 
@@ -61,9 +65,8 @@ class Observed:
         structlog.contextvars.clear_contextvars()
 
     def _observe(self, scope: Scope, status: int, elapsed_s: float, span: Any) -> None:
-        # The template, not the path: an unknown path must not make a metric of its own.
-        route = getattr(scope.get("route"), "path", "unknown")
-        entry = scope.get("state", {}).get(ENTRY)
+        state = scope.get("state", {})
+        route, entry = _route(scope.get("route"), state.get(KIND)), state.get(ENTRY)
         tenant = "" if entry is None else entry.visitor.tenant.name
         self._telemetry.requests.labels(route, str(status), tenant).inc()
         self._telemetry.request_duration_s.labels(route, tenant).observe(elapsed_s)
@@ -73,3 +76,13 @@ class Observed:
             span.set_attributes(told)
         if route not in ("/healthz", "/readyz", "/metrics"):
             log.info("call", route=route, status=status, elapsed_s=round(elapsed_s, 4))
+
+
+def _route(found: Any, kind: Kind | None) -> str:
+    """The template, not the path: an unknown path must not make a metric of its own.
+
+    For who was turned away at the door no route was looked for; others had found it, and were refused.
+    """
+    if found is not None:
+        return str(found.path)
+    return UNKNOWN if kind is None else kind.route

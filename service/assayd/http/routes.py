@@ -33,9 +33,7 @@ async def score_token(request: Request) -> Response:
     Each rollout is judged on its own: one that fails says so with its kind, and the others go on.
     """
     house = house_of(request)
-    body = await read_by_method(
-        request, TokenRequest, {"grm": ProbeRequest}, max_mb=house.settings.server.max_body_mb
-    )
+    body = await read_by_method(request, TokenRequest, {"grm": ProbeRequest})
     if isinstance(body, ProbeRequest):
         return await _probe(request, body)
     task, mode, options = body.task, body.mode, body.options
@@ -69,7 +67,7 @@ async def score_segment(request: Request) -> Response:
     piece's tokens share its reward (2501.02790). The other methods spread the scalar of an ordinary reward model.
     """
     house = house_of(request)
-    body = await read_body(request, SegmentRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, SegmentRequest)
     judged = await judge(
         request,
         body,
@@ -89,7 +87,7 @@ async def score_sequence(request: Request) -> Response:
     advantage over a value of the reference policy says what to keep, and how often to draw it (A-LoL, 2305.14718).
     """
     house = house_of(request)
-    body = await read_body(request, SequenceRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, SequenceRequest)
     made: list[SequenceScorer] = []
 
     async def scorer(tokenizer: ModelRef | None) -> SequenceScorer:
@@ -108,7 +106,7 @@ async def rewrite(request: Request) -> Response:
     answer is compared with the reference's (RLMEC, 2401.06081).
     """
     house = house_of(request)
-    body = await read_body(request, RewriteRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, RewriteRequest)
     judged = await judge(
         request,
         body,

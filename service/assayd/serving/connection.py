@@ -18,14 +18,14 @@ from uvicorn.server import ServerState
 
 from ..domain.failure import FailureKind
 from ..http.errors import problem_response
+from ..http.middleware import UNKNOWN
 from ..telemetry import Telemetry
 from .doors import Doors
 
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Answered however full it is: a probe that fails would have the service killed for being busy."""
-UNKNOWN: Final = "unknown"
 NOBODY: Final = ""
-"""Route and tenant of a call that did not get as far as the routes, as metrics name them."""
+"""Tenant of a call that did not get as far as the gate, as metrics name it."""
 
 _MAX_HEADER_BYTES: Final = 65_536
 _GRACE_S: Final = 2.0

@@ -43,7 +43,7 @@ class ScoreEvaluationResponse(msgspec.Struct, frozen=True):
 async def score_evaluation(request: Request) -> Response:
     """Reward completions for LLaMA-Factory: what stands behind the chat template's marker in each text."""
     house = house_of(request)
-    body = await read_body(request, ScoreEvaluationRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, ScoreEvaluationRequest)
     refuse_option("max_length", body.max_length, "nothing is cut to a length")
     bill = await pay(request, [in_text(text, house.settings) for text in body.messages])
     scores = [one.reward for one in bill.paid()]

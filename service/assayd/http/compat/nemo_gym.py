@@ -116,7 +116,7 @@ async def verify(request: Request) -> Response:
     """Reward one rollout for NeMo-Gym."""
     house = house_of(request)
     settings = house.settings.compat
-    body = await read_body(request, Row, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, Row)
     row = {
         **(body.model_extra or {}),
         "responses_create_params": body.responses_create_params,
@@ -136,8 +136,7 @@ async def seed_session() -> Response:
 @router.post("/aggregate_metrics", **documented((AggregateRequest,), (AggregateResponse,)))
 async def aggregate_metrics(request: Request) -> Response:
     """Sum up a run for NeMo-Gym."""
-    house = house_of(request)
-    body = await read_body(request, AggregateRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, AggregateRequest)
     by_task: dict[int, list[float]] = defaultdict(list)
     for row in body.verify_responses:
         by_task[row.task].append(row.reward)

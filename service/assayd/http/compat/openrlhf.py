@@ -53,7 +53,7 @@ async def get_reward(request: Request) -> Response:
     """
     house = house_of(request)
     settings = house.settings.compat
-    body = await read_body(request, OpenRLHFRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, OpenRLHFRequest)
     count = len(body.query)
     prompts, labels = body.prompts or (None,) * count, body.labels or (None,) * count
     if not len(prompts) == len(labels) == count:

@@ -88,7 +88,7 @@ async def classified(request: Request, body: SGLangRequest) -> Response:
 async def embeddings(request: Request) -> Response:
     """Reward whole conversations, as SGLang does for reward models: an embedding of one number."""
     house = house_of(request)
-    body = await read_body(request, EmbeddingsRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, EmbeddingsRequest)
     bill = await pay(request, await rollouts(body.input, house))
     data = [Embedding(index, [one.reward]) for index, one in enumerate(bill.paid())]
     read = bill.usage.prompt_tokens

@@ -52,7 +52,7 @@ async def remote_rm(request: Request) -> Response:
     """Reward one completion for slime."""
     house = house_of(request)
     settings = house.settings.compat
-    body = await read_body(request, SlimeRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, SlimeRequest)
     prompt = (
         spoken_in(body.prompt, settings)
         if isinstance(body.prompt, str)

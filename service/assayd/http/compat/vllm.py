@@ -173,7 +173,7 @@ async def classify(request: Request) -> Response:
     """
     house = house_of(request)
     native = {"text": SGLangRequest, "input_ids": SGLangRequest}
-    body = await read_by_field(request, VllmInputRequest, native, max_mb=house.settings.server.max_body_mb)
+    body = await read_by_field(request, VllmInputRequest, native)
     if isinstance(body, SGLangRequest):
         return await classified(request, body)
     body.refuse()
@@ -188,8 +188,7 @@ async def classify(request: Request) -> Response:
 @router.post("/v1/score", **documented((VllmScoreRequest,), (VllmScoreResponse,)))
 async def score(request: Request) -> Response:
     """Reward completions whose prompts are sent beside them, by vLLM's wire format."""
-    house = house_of(request)
-    body = await read_body(request, VllmScoreRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, VllmScoreRequest)
     body.refuse()
     asked = [WireRollout(prompt=prompt, completion=WireCompletion(text=text)) for prompt, text in body.pairs]
     bill = await pay(request, asked)
@@ -205,7 +204,7 @@ async def pooling(request: Request) -> Response:
     front: send ids where places matter.
     """
     house = house_of(request)
-    body = await read_body(request, VllmPoolingRequest, max_mb=house.settings.server.max_body_mb)
+    body = await read_body(request, VllmPoolingRequest)
     body.refuse()
     if body.task == "classify":
         bill = await pay(request, await _rollouts(body, house))
