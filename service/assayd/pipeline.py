@@ -81,14 +81,15 @@ class Pipeline:
         self._flights: Flights[_Outcome[Annotation]] = Flights()
 
     def refuse_hopeless(
-        self, annotator: Annotator[A], tokens: int, deadline: Deadline, *, weighed: bool
+        self, annotator: Annotator[A], tokens: int, deadline: Deadline, *, weighed: bool, rewarded: bool
     ) -> None:
-        """Look ahead before a call is prepared whose shortest rollout has so many tokens, ``weighed`` by the trainer.
+        """Look ahead before a call is prepared whose shortest rollout has so many tokens.
 
-        Raises ``Rejected`` (``overloaded``) where the lines that it would go through are too long by now.
+        ``weighed`` and ``rewarded`` as in ``AsksInTurn``, of any of its rollouts. Raises ``Rejected`` (``overloaded``)
+        where the lines that it would go through are too long by now.
         """
         try:
-            road = (hands().line, *_lines(annotator, weighed=weighed))
+            road = (hands().line, *_lines(annotator, weighed=weighed, rewarded=rewarded))
             refuse_hopeless(road, tokens, deadline, slack=SLACK_BEFOREHAND)
         except AnnotationFailed as error:
             raise Rejected(error.kind, error.detail, retry_after_s=error.retry_after_s) from error
@@ -218,7 +219,8 @@ class Pipeline:
         self, key: str, annotator: Annotator[A], rollout: Rollout, deadline: Deadline
     ) -> _Outcome[A]:
         async with self._quarantine.watching(key):
-            set_out(_lines(annotator, weighed=rollout.entropies is not None), deadline)
+            weighed, rewarded = rollout.entropies is not None, rollout.extrinsic is not None
+            set_out(_lines(annotator, weighed=weighed, rewarded=rewarded), deadline)
             with span("annotate"):
                 annotation, usage = await annotator.annotate(rollout, deadline=deadline)
         tenant = current_caller().tenant
@@ -248,9 +250,11 @@ class Pipeline:
         self._drift.observe(subject, judged)
 
 
-def _lines(annotator: Annotator[A], *, weighed: bool) -> tuple[Queue, ...]:
+def _lines(annotator: Annotator[A], *, weighed: bool, rewarded: bool) -> tuple[Queue, ...]:
     """Through which a rollout goes, none where that depends on it."""
-    return lines_of(annotator.engines_for(weighed=weighed)) if isinstance(annotator, AsksInTurn) else ()
+    if not isinstance(annotator, AsksInTurn):
+        return ()
+    return lines_of(annotator.engines_for(weighed=weighed, rewarded=rewarded))
 
 
 def _cost_something(result: Judged[A] | Failure) -> bool:

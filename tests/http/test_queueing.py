@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from assayd.app import create_app
+from assayd.doorkeeper import HOLDS_S
 from assayd.settings import EngineName, EngineSettings, Settings
 
 WEIGHTLESS = {"segment": {"engine": EngineName.FAKE}, "rewriter": {"engine": EngineName.FAKE}}
@@ -138,6 +139,10 @@ def test_who_would_be_late_is_told_at_once(narrow: Service) -> None:
     assert (refused.status_code, refused.json()["kind"]) == (503, "overloaded")
     assert time.monotonic() - began_s < 1.5
     assert 2 <= int(refused.headers["Retry-After"]) <= 20
+    time.sleep(1.2 * HOLDS_S)  # so that it is read
+    unprepared = body("late", "late", timeout_s=2)
+    unprepared["rollouts"][0]["completion"] = {"text": "you rat", "offsets": [[0, 99]]}
+    assert narrow.client.post("/score/token", json=unprepared).status_code == 503
     assert 503 in {_refused_unread(narrow) for _ in range(10)}
     assert narrow.outcomes("patient", timeout_s=30) == ["ok"]
     busy.join()

@@ -47,7 +47,7 @@ class SegmentScorer:
         """What this scorer is, apart from the rollout."""
         return self._recipe
 
-    def engines_for(self, *, weighed: bool) -> tuple[Engine, ...]:
+    def engines_for(self, *, weighed: bool, rewarded: bool) -> tuple[Engine, ...]:
         """The entropy model, where the rollout brings no entropies, and the one that scores."""
         if self._weigher is None or not self._needs_entropies or weighed:
             return (self._source.engine,)

@@ -73,9 +73,9 @@ class SpanCritic:
         """What this critic is, apart from the rollout."""
         return self._recipe
 
-    def engines_for(self, *, weighed: bool) -> tuple[Engine, ...]:
-        """The critic, unless rollouts that earned enough are spared it."""
-        return (self._engine,) if self._options.threshold is None else ()
+    def engines_for(self, *, weighed: bool, rewarded: bool) -> tuple[Engine, ...]:
+        """The critic, unless the rollout may have earned enough to be spared it."""
+        return () if rewarded and self._options.threshold is not None else (self._engine,)
 
     async def annotate(self, rollout: Rollout, *, deadline: Deadline) -> tuple[TokenAnnotation, Usage]:
         """Judge one rollout.

@@ -355,6 +355,9 @@ class Annotator(Protocol[A_co]):
 class AsksInTurn(Protocol):
     """An annotator that asks its engines one after the other."""
 
-    def engines_for(self, *, weighed: bool) -> Sequence[Engine]:
-        """The models that a rollout goes through for certain; ``weighed`` says that it brings its entropies."""
+    def engines_for(self, *, weighed: bool, rewarded: bool) -> Sequence[Engine]:
+        """The models that a rollout goes through for certain; none where that depends on more than this.
+
+        ``weighed`` says that it brings its entropies, ``rewarded`` that it brings an extrinsic reward.
+        """
         ...

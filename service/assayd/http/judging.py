@@ -137,8 +137,11 @@ def _refuse_hopeless(
     """End a call of which not even the easiest rollout would be judged in time, before anything is done about it."""
     tokens = min(rollout.raw_completion.estimated_tokens for rollout in body.rollouts)
     weighed = any(rollout.entropies is not None for rollout in body.rollouts)
+    rewarded = any(rollout.extrinsic_reward is not None for rollout in body.rollouts)
     try:
-        house_of(request).pipeline.refuse_hopeless(annotator, tokens, deadline, weighed=weighed)
+        house_of(request).pipeline.refuse_hopeless(
+            annotator, tokens, deadline, weighed=weighed, rewarded=rewarded
+        )
     except Rejected as refusal:
         _remember(request, deadline.at_s + (refusal.retry_after_s or 0.0))
         raise

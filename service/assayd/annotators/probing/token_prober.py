@@ -67,7 +67,7 @@ class TokenProber:
         """What this prober is, apart from the rollout."""
         return self._recipe
 
-    def engines_for(self, *, weighed: bool) -> tuple[Engine, ...]:
+    def engines_for(self, *, weighed: bool, rewarded: bool) -> tuple[Engine, ...]:
         """The rewriter that weighs."""
         return (self._engine,)
 
