@@ -120,6 +120,7 @@ def _refused_unread(narrow: Service) -> int:
     It is counted like any other call to its route; who asks for another method there is looked at.
     """
     assert narrow.judge("late", timeout_s=2).status_code == 503
+    assert narrow.client.get("/score/token", headers={"X-Assay-Timeout-S": "2"}).status_code == 405
     before = narrow.refused()
     nothing = narrow.client.post("/score/token", json={"timeout_s": 2}).status_code
     assert narrow.refused() - before == (nothing == 503)

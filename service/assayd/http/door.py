@@ -32,5 +32,8 @@ class Door:
 
 
 def _suspect(request: Request) -> bool:
+    # Whoever asks by another method is told by the router that there is nothing to wait for.
+    if request.method != "POST":
+        return False
     caller = entry_of(request).visitor.caller
     return house_of(request).doorkeeper.suspects(caller, request.scope["path"])
